@@ -1,0 +1,1 @@
+"""Good pictures -> memory bank and thresholds; pseudo-defects and pre-training; evaluation."""

@@ -1,0 +1,72 @@
+"""Patch distances -> anomaly score, anomaly map and odd regions (PatchCore's second half)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.manifest import ScoreFacts
+from edge.memory_bank import MemoryBank
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+# The map is drawn this much finer than the patch grid; finer shows nothing that the features know.
+MAP_SCALE = 4
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """What the bank says of one picture.
+
+    standardised: (N, D). nearest_rows: (N,) bank rows. patch_scores: (h, w) smoothed L2 distances.
+    anomaly_map: (h * MAP_SCALE, w * MAP_SCALE), the same drawn finer. anomaly_score: grows with strangeness.
+    """
+
+    standardised: Floats
+    nearest_rows: Ints
+    patch_scores: Floats
+    anomaly_map: Floats
+    anomaly_score: float
+
+
+def detect(
+    patch_embeddings: Floats, grid_hw: tuple[int, int], bank: MemoryBank, score: ScoreFacts
+) -> Anomaly:
+    """(N, D) patch embeddings -> Anomaly."""
+    standardised = bank.standardise(patch_embeddings)
+    distances, rows = bank.nearest(standardised)
+    patch_scores = smooth(distances.reshape(grid_hw), score.map_sigma_patches)
+    return Anomaly(
+        standardised=standardised,
+        nearest_rows=rows,
+        patch_scores=patch_scores,
+        anomaly_map=enlarge(patch_scores),
+        anomaly_score=mean_of_top_fraction(patch_scores, score.top_fraction),
+    )
+
+
+def mean_of_top_fraction(patch_scores: Floats, fraction: float) -> float:
+    """Mean of the largest `fraction` of the patches, at least one; NaN if any patch is NaN."""
+    count = max(1, round(fraction * patch_scores.size))
+    top = np.partition(patch_scores.ravel(), patch_scores.size - count)[
+        -count:
+    ]  # NaN sorts last: it is among them
+    return float(top.mean())
+
+
+def smooth(patch_distances: Floats, sigma_patches: float) -> Floats:
+    """(h, w) distances averaged with a Gaussian of `sigma_patches`: neighbours overlap, so they should agree."""
+    if sigma_patches == 0:
+        return patch_distances
+    return np.asarray(cv2.GaussianBlur(patch_distances, (0, 0), sigma_patches), dtype=np.float32)
+
+
+def enlarge(patch_scores: Floats) -> Floats:
+    """(h, w) -> (h * MAP_SCALE, w * MAP_SCALE), bilinear."""
+    h, w = patch_scores.shape
+    size_wh = (w * MAP_SCALE, h * MAP_SCALE)
+    return np.asarray(cv2.resize(patch_scores, size_wh, interpolation=cv2.INTER_LINEAR), dtype=np.float32)

@@ -1,0 +1,118 @@
+"""Running a graph. The only file that imports ONNX Runtime and OpenVINO; their errors become BackendError."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import BackendError
+from edge.manifest import BackendName, Precision, graph_key
+
+Arrays = dict[str, npt.NDArray[np.float32]]
+
+BACKEND_NAMES: tuple[BackendName, ...] = ("onnxruntime", "openvino")
+
+
+class Backend(ABC):
+    """One loaded graph: named float32 arrays in, the graph's single output out."""
+
+    name: BackendName
+    version: str
+
+    @abstractmethod
+    def run(self, inputs: Arrays) -> npt.NDArray[np.float32]:
+        """Output of the graph; the array belongs to the caller. BackendError if the runtime refuses."""
+
+
+class OnnxRuntimeBackend(Backend):
+    """ONNX Runtime on the CPU, spinning off: a camera box needs its cores for grabbing too."""
+
+    name: BackendName = "onnxruntime"
+
+    def __init__(self, graph: Path, threads: int = 1) -> None:
+        import onnxruntime as ort
+
+        self.version = ort.__version__
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        except Exception as exc:  # ONNX Runtime raises a different type for every cause
+            raise BackendError(
+                f"ONNX Runtime cannot load {graph}: {_first_line(exc)}; export the pack again"
+            ) from exc
+
+    def run(self, inputs: Arrays) -> npt.NDArray[np.float32]:
+        try:
+            return cast(npt.NDArray[np.float32], self._session.run(None, inputs)[0])
+        except Exception as exc:
+            raise BackendError(f"ONNX Runtime failed: {_first_line(exc)}") from exc
+
+
+class OpenVINOBackend(Backend):
+    """OpenVINO on the CPU, pinned to f32: left alone it picks BF16 on some CPUs and scores differ."""
+
+    name: BackendName = "openvino"
+
+    def __init__(self, graph: Path, threads: int = 1) -> None:
+        if not is_installed("openvino"):
+            raise BackendError(
+                "OpenVINO is not installed; pip install 'oddkind[openvino]' or use --backend onnxruntime"
+            )
+        import openvino as ov
+
+        self.version = ov.__version__.split("-")[0]
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        try:
+            compiled = ov.Core().compile_model(str(graph), "CPU", config)
+            self._request = compiled.create_infer_request()
+        except RuntimeError as exc:
+            raise BackendError(
+                f"OpenVINO cannot load {graph}: {_first_line(exc)}; export the pack again"
+            ) from exc
+
+    def run(self, inputs: Arrays) -> npt.NDArray[np.float32]:
+        try:
+            results = self._request.infer(inputs, share_inputs=True)
+        except (RuntimeError, TypeError) as exc:
+            raise BackendError(f"OpenVINO failed: {_first_line(exc)}") from exc
+        return np.array(results[0], dtype=np.float32)  # the request reuses its own output buffer
+
+
+def load_backend(
+    folder: Path, graphs: dict[str, str], backend: BackendName, precision: Precision, threads: int = 1
+) -> Backend:
+    """Load the graph for `backend` and `precision` out of a pack or bundle folder."""
+    key = graph_key(backend, precision)
+    if key not in graphs:
+        raise BackendError(f"{folder} has no {key} graph; it has {', '.join(sorted(graphs))}")
+    runtime = OnnxRuntimeBackend if backend == "onnxruntime" else OpenVINOBackend
+    return runtime(folder / graphs[key], threads if threads > 0 else os.cpu_count() or 1)
+
+
+def is_installed(backend: str) -> bool:
+    """Whether the runtime's package can be imported here."""
+    return importlib.util.find_spec(backend) is not None
+
+
+def installed_backends() -> list[BackendName]:
+    """Runtimes that can be imported here, ONNX Runtime first."""
+    return [name for name in BACKEND_NAMES if is_installed(name)]
+
+
+def _first_line(exc: BaseException) -> str:
+    text = str(exc).strip()
+    return text.splitlines()[0][:200] if text else type(exc).__name__

@@ -1,0 +1,93 @@
+"""Opening a bundle: every digest and shape checked before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.backend import Backend, load_backend
+from edge.class_store import CLASSES_FILE
+from edge.errors import BundleError
+from edge.manifest import BackendName, BundleManifest, Embedding, Precision, read_manifest
+from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays
+
+CENTRE_FILE = "descriptor_centre.npy"
+PROVENANCE_FILE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder whose manifest and files have been checked."""
+
+    folder: Path
+    manifest: BundleManifest
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Check the manifest and every digest; BundleError says what is wrong and what to do."""
+        return cls(folder, read_manifest(folder, BundleManifest))
+
+    @property
+    def classes_path(self) -> Path:
+        """Where enrolled classes are kept unless the user says otherwise."""
+        return self.folder / CLASSES_FILE
+
+    def load_backbone(
+        self, backend: BackendName | None = None, precision: Precision | None = None, threads: int = 1
+    ) -> Backend:
+        """The backbone graph; by default the very one the thresholds were measured with."""
+        m = self.manifest
+        return load_backend(
+            self.folder,
+            m.graphs,
+            backend or m.calibrated_backend,
+            precision or m.calibrated_precision,
+            threads,
+        )
+
+    def load_relation_head(self, backend: BackendName | None = None) -> Backend | None:
+        """The learned relation head, or None when the pack was never pre-trained."""
+        head = self.manifest.relation_head
+        return load_backend(self.folder, head.graphs, backend or "onnxruntime", "int8") if head else None
+
+    def load_memory_bank(self) -> MemoryBank:
+        """The bank, searched as the manifest says."""
+        facts = self.manifest.memory_bank
+        arrays = MemoryBankArrays.load(self.folder / BANK_FILE)
+        columns = detection_columns(self.manifest.embedding, facts.detection_taps)
+        if (
+            arrays.vectors.shape != (facts.rows, self.manifest.embedding.dim)
+            or len(columns) != facts.search_dim
+        ):
+            raise BundleError(
+                f"{self.folder}: memory bank is {arrays.vectors.shape}, the manifest says {facts.rows} rows of "
+                f"{self.manifest.embedding.dim}; calibrate again"
+            )
+        index = None
+        if facts.search == "hnsw" and facts.index:
+            index = HnswIndex.load(self.folder / INDEX_FILE, facts.search_dim, facts.rows, facts.index.ef)
+        return MemoryBank(arrays, columns, index)
+
+    def load_descriptor_centre(self) -> npt.NDArray[np.float32]:
+        """(F,) mean descriptor of the product's pseudo-defects."""
+        centre = np.load(self.folder / CENTRE_FILE, allow_pickle=False)
+        if centre.shape != (self.manifest.typing.descriptor_dim,):
+            raise BundleError(f"{self.folder}: {CENTRE_FILE} has shape {centre.shape}; calibrate again")
+        return np.asarray(centre, dtype=np.float32)
+
+
+def detection_columns(embedding: Embedding, taps: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Columns of a patch embedding that the memory bank searches."""
+    slices = [embedding.tap_slice(tap) for tap in taps]
+    return np.concatenate([np.arange(s.start, s.stop, dtype=np.int64) for s in slices])
+
+
+def graph_files(graphs: dict[str, str]) -> list[str]:
+    """Every file the graphs need: an OpenVINO `.xml` has its weights in the `.bin` beside it."""
+    files = []
+    for name in graphs.values():
+        files += [name, name.removesuffix(".xml") + ".bin"] if name.endswith(".xml") else [name]
+    return files

@@ -1,0 +1,51 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Item = TypeVar("Item")
+
+bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a machine to read.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an earlier result at --out.")
+classes_option = click.option(
+    "--classes",
+    "classes_path",
+    type=click.Path(path_type=Path),
+    help="File of enrolled classes.  [default: classes.npz in the bundle]",
+)
+
+
+def runtime_options(command: Decorated) -> Decorated:
+    """--backend, --precision and --threads."""
+    for option in (
+        click.option(
+            "--threads", type=click.IntRange(0), default=1, show_default=True, help="0: every core."
+        ),
+        click.option(
+            "--precision", type=click.Choice(["int8", "fp32"]), help="[default: the one calibrated with]"
+        ),
+        click.option(
+            "--backend",
+            type=click.Choice(["onnxruntime", "openvino"]),
+            help="[default: the one calibrated with]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def progress(items: Iterable[Item], label: str, length: int | None = None) -> Iterable[Item]:
+    """Show a bar on stderr while iterating, if stderr is a terminal."""
+    stream = click.get_text_stream("stderr")
+    if not stream.isatty():
+        yield from items
+        return
+    with click.progressbar(items, length=length, label=label, file=stream) as bar:
+        yield from bar

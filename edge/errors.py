@@ -1,0 +1,52 @@
+"""Everything oddkind raises on purpose.
+
+OddkindError                  a person can act on it: the text says expected, got and what to do
+├── UsageError                wrong flags or an impossible combination (exit code 2)
+├── PictureError              a file that is not a picture we can inspect
+├── BundleError               a pack, bundle or class store that is missing, broken or does not fit
+├── BackendError              the runtime (ONNX Runtime, OpenVINO) cannot load or run a graph
+├── CameraError               a source that cannot be opened or was lost
+├── EnrolmentError            a support picture or class that cannot be enrolled
+├── CalibrationError          good pictures that cannot become a bundle
+└── ExportError               a backbone or head that cannot become a pack
+"""
+
+
+class OddkindError(Exception):
+    """Base of every error we raise on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(OddkindError):
+    """The command cannot mean anything as given."""
+
+    exit_code = 2
+
+
+class PictureError(OddkindError):
+    """A file is not a picture we can inspect."""
+
+
+class BundleError(OddkindError):
+    """A model pack, bundle or class store is missing, broken or does not fit its neighbours."""
+
+
+class BackendError(OddkindError):
+    """An inference runtime cannot load or run a graph."""
+
+
+class CameraError(OddkindError):
+    """A picture source cannot be opened or was lost."""
+
+
+class EnrolmentError(OddkindError):
+    """A support picture or a class cannot be enrolled, renamed or removed."""
+
+
+class CalibrationError(OddkindError):
+    """Good pictures cannot be turned into a bundle, or a data set cannot be evaluated."""
+
+
+class ExportError(OddkindError):
+    """A backbone or relation head cannot be turned into a model pack."""

@@ -1,0 +1,142 @@
+"""The product in one function: a frame goes in, a verdict comes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+from edge.anomaly import Anomaly, detect
+from edge.bundle import Bundle
+from edge.class_store import read_class_store
+from edge.descriptor import describe, view_slices
+from edge.manifest import BackendName, Precision
+from edge.pictures import FrameBgr
+from edge.preprocess import to_network_input
+from edge.regions import OddRegion, find_regions
+from edge.relation import RelationClassifier
+from edge.result import UNKNOWN, Inspection, Provenance, Region, no_verdict
+
+
+class Inspector:
+    """A loaded bundle. One thread at a time; `Inspector.load(folder)` is the door."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: BackendName | None = None,
+        precision: Precision | None = None,
+        threads: int = 1,
+        classes_path: Path | None = None,
+    ) -> None:
+        self.bundle, self.manifest = bundle, bundle.manifest
+        self.backbone = bundle.load_backbone(backend, precision, threads)
+        self.bank = bundle.load_memory_bank()
+        self.head = bundle.load_relation_head()
+        self.centre = bundle.load_descriptor_centre()
+        self.image_threshold = self.manifest.thresholds.image_threshold
+        self.classes_path = classes_path or bundle.classes_path
+        self._classes_stamp: tuple[int, ...] | None = None
+        self.reload_classes()
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        backend: BackendName | None = None,
+        precision: Precision | None = None,
+        threads: int = 1,
+        classes_path: Path | None = None,
+    ) -> Inspector:
+        """Open and check `folder`, then load it. threads: 0 means every core."""
+        return cls(Bundle.open(folder), backend, precision, threads, classes_path)
+
+    def inspect(self, frame_bgr: FrameBgr, provenance: Provenance, always_type: bool = False) -> Inspection:
+        """(H, W, 3) uint8 BGR -> verdict, odd regions and, when classes are enrolled, their names."""
+        clock = StageClock()
+        anomaly = self.detect(frame_bgr, clock)
+        score, threshold = anomaly.anomaly_score, self.image_threshold
+        if not math.isfinite(score):
+            return no_verdict(provenance, self.manifest.bundle_id, threshold, f"anomaly score is {score}")
+        is_good = score <= threshold
+        with clock.stage("regions"):
+            odd = self.find_regions(anomaly) if always_type or not is_good else []
+        with clock.stage("typing"):
+            regions = tuple(self.type_region(anomaly, region, frame_bgr) for region in odd)
+        return Inspection(
+            provenance=provenance,
+            bundle_id=self.manifest.bundle_id,
+            verdict="good" if is_good else "defect",
+            anomaly_score=score,
+            image_threshold=threshold,
+            regions=regions,
+            defect_class=regions[0].defect_class if regions else None,
+            latency_ms=clock.latency_ms,
+        )
+
+    def detect(self, frame_bgr: FrameBgr, clock: StageClock | None = None) -> Anomaly:
+        """Preprocess, embed and compare with the memory bank."""
+        clock = clock or StageClock()
+        with clock.stage("preprocess"):
+            images = to_network_input(frame_bgr, self.manifest.embedding)
+        with clock.stage("backbone"):
+            patch_embeddings = self.backbone.run({"images": images})[0]  # (N, D)
+        with clock.stage("memory_bank"):
+            return detect(patch_embeddings, self.manifest.embedding.grid_hw, self.bank, self.manifest.score)
+
+    def find_regions(self, anomaly: Anomaly) -> list[OddRegion]:
+        """Odd regions of a picture, at least the strangest one, strongest first."""
+        return find_regions(anomaly.anomaly_map, self.manifest.thresholds.pixel_threshold, at_least_one=True)
+
+    def type_region(self, anomaly: Anomaly, region: OddRegion, frame_bgr: FrameBgr) -> Region:
+        """Name one odd region; without enrolled classes it stays unnamed."""
+        frame_hw = (frame_bgr.shape[0], frame_bgr.shape[1])
+        ranking = self.classifier.rank(describe(anomaly, region, self.bank)) if self.classifier.names else ()
+        best = ranking[0] if ranking else None
+        return Region(
+            box_xyxy=region.box_xyxy(frame_hw),
+            area_px=region.area_px(frame_hw),
+            peak_score=region.peak_score,
+            defect_class=(UNKNOWN if self.classifier.is_unknown(ranking) else best.defect_class)
+            if best
+            else None,
+            relation_score=best.relation_score if best else None,
+            ranking=ranking,
+        )
+
+    def reload_classes(self) -> bool:
+        """Read the enrolled classes again if their file was replaced; whether it was."""
+        stamp = _stamp(self.classes_path)
+        if stamp == self._classes_stamp:
+            return False
+        store = read_class_store(self.classes_path, self.manifest.bundle_id, len(self.centre))
+        views = view_slices(self.manifest.embedding)
+        self.classifier = RelationClassifier(
+            store, self.centre, views, self.manifest.typing.unknown_threshold, self.head
+        )
+        self._classes_stamp = stamp
+        return True
+
+
+class StageClock:
+    """Milliseconds per stage of one frame."""
+
+    def __init__(self) -> None:
+        self.latency_ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the body under `name`."""
+        started_s = perf_counter()
+        yield
+        self.latency_ms[name] = round((perf_counter() - started_s) * 1e3, 3)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_mtime_ns, status.st_ino, status.st_size)

@@ -1,0 +1,161 @@
+"""The memory bank: what good patches look like. The only file that imports hnswlib.
+
+hnswlib's file stores neither space nor dimension and a flipped bit can crash the process, so the vectors
+(`memory_bank.npz`) are the truth, the index is a cache beside them, and both are opened only after
+their digests have been checked against the manifest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import BundleError
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+BANK_FILE = "memory_bank.npz"
+INDEX_FILE = "memory_bank.hnsw"
+QUERY_BLOCK = 128  # rows of distances that stay in the cache
+
+
+@dataclass(frozen=True)
+class MemoryBankArrays:
+    """What `memory_bank.npz` holds.
+
+    vectors: (M, D) float32, standardised patch embeddings. feature_mean, feature_std: (D,) float32.
+    source_index: (M,) int64 into the sources list. patch_yx: (M, 2) int64 on the patch grid.
+    """
+
+    vectors: Floats
+    feature_mean: Floats
+    feature_std: Floats
+    source_index: Ints
+    patch_yx: Ints
+
+    def save(self, path: Path) -> None:
+        """Write without pickle; the same arrays give the same bytes."""
+        np.savez(path, **self.__dict__)
+
+    @classmethod
+    def load(cls, path: Path) -> MemoryBankArrays:
+        """Read without pickle; BundleError when an array is missing or has the wrong shape."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = cls(**{name: stored[name] for name in cls.__dataclass_fields__})
+        except (OSError, ValueError, KeyError) as exc:
+            raise BundleError(f"{path}: not a memory bank ({exc}); calibrate again") from exc
+        rows, dim = arrays.vectors.shape
+        if rows == 0 or arrays.feature_mean.shape != (dim,) or arrays.source_index.shape != (rows,):
+            raise BundleError(f"{path}: arrays do not fit together; calibrate again")
+        return arrays
+
+
+class MemoryBank:
+    """Nearest good patch by L2 distance over the detection columns, exact or through HNSW."""
+
+    def __init__(
+        self, arrays: MemoryBankArrays, detection_columns: Ints, index: HnswIndex | None = None
+    ) -> None:
+        self.arrays = arrays
+        self.detection_columns = detection_columns
+        self._keys = np.ascontiguousarray(arrays.vectors[:, detection_columns])  # (M, d)
+        half_norms = 0.5 * np.einsum("md,md->m", self._keys, self._keys)
+        self._keys_with_norm = np.concatenate([self._keys, -half_norms[:, np.newaxis]], axis=1)  # (M, d + 1)
+        self._index = index
+
+    @property
+    def rows(self) -> int:
+        """M, the number of bank rows."""
+        return len(self._keys)
+
+    @property
+    def keys(self) -> Floats:
+        """(M, d) float32, the columns that are searched."""
+        return self._keys
+
+    def standardise(self, patch_embeddings: Floats) -> Floats:
+        """(N, D) backbone units -> (N, D), see `standardise`."""
+        return standardise(patch_embeddings, self.arrays.feature_mean, self.arrays.feature_std)
+
+    def nearest(self, standardised: Floats) -> tuple[Floats, Ints]:
+        """(N, D) standardised -> L2 distances (N,) over the detection columns, bank rows (N,).
+
+        A patch that is not finite gets distance NaN, which is never `<= threshold`.
+        """
+        queries = np.ascontiguousarray(standardised[:, self.detection_columns])
+        rows = self._index.nearest_rows(queries) if self._index else self.nearest_rows_exact(queries)
+        # The distance is taken anew from the vectors, so HNSW and exact search agree to the last bit.
+        difference = queries - self._keys[rows]
+        return np.sqrt(np.einsum("nd,nd->n", difference, difference)), rows
+
+    def nearest_rows_exact(self, queries: Floats) -> Ints:
+        """Exact search by matrix products: (N, d) -> rows (N,). The nearest key has the largest q.k - |k|^2 / 2."""
+        ones = np.ones((len(queries), 1), dtype=np.float32)
+        queries_with_one = np.concatenate([queries, ones], axis=1)
+        rows = np.empty(len(queries), dtype=np.int64)
+        for start in range(0, len(queries), QUERY_BLOCK):
+            block = slice(start, start + QUERY_BLOCK)
+            rows[block] = (queries_with_one[block] @ self._keys_with_norm.T).argmax(axis=1)
+        return rows
+
+
+def standardise(patch_embeddings: Floats, feature_mean: Floats, feature_std: Floats) -> Floats:
+    """Each channel in its own standard deviations over good patches, then the signed square root.
+
+    The root tames heavy-tailed channels: without it a few of them decide every distance (and the coreset).
+    """
+    z = (patch_embeddings - feature_mean) / feature_std
+    return np.copysign(np.sqrt(np.abs(z)), z)
+
+
+class HnswIndex:
+    """A built HNSW graph over the search keys, with `ef` set (the file forgets it)."""
+
+    def __init__(self, index: object, ef: int) -> None:
+        self._index = index
+        self.set_ef(ef)
+
+    @classmethod
+    def build(cls, keys: Floats, M: int, ef_construction: int, seed: int, ef: int) -> HnswIndex:
+        """Single-threaded and seeded: the same keys (M, d) give the same bytes."""
+        import hnswlib
+
+        index = hnswlib.Index(space="l2", dim=keys.shape[1])
+        index.init_index(len(keys), M=M, ef_construction=ef_construction, random_seed=seed)
+        index.add_items(keys, np.arange(len(keys)), num_threads=1)
+        return cls(index, ef)
+
+    @classmethod
+    def load(cls, path: Path, dim: int, rows: int, ef: int) -> HnswIndex:
+        """Open a file whose digest has been checked; `dim` and `rows` come from the manifest."""
+        import hnswlib
+
+        index = hnswlib.Index(space="l2", dim=dim)
+        try:
+            index.load_index(str(path), max_elements=rows)
+        except RuntimeError as exc:
+            raise BundleError(f"{path}: hnswlib cannot open it ({exc}); calibrate again") from exc
+        if index.element_count != rows:
+            raise BundleError(
+                f"{path}: {index.element_count} rows, the manifest says {rows}; calibrate again"
+            )
+        return cls(index, ef)
+
+    def set_ef(self, ef: int) -> None:
+        """Breadth of the search: more is slower and finds the true neighbour more often."""
+        self._index.set_ef(ef)  # type: ignore[attr-defined]
+
+    def save(self, path: Path) -> None:
+        """Write hnswlib's own format."""
+        self._index.save_index(str(path))  # type: ignore[attr-defined]
+
+    def nearest_rows(self, queries: Floats) -> Ints:
+        """(N, d) -> rows (N,), one thread."""
+        labels, _ = self._index.knn_query(queries, k=1, num_threads=1)  # type: ignore[attr-defined]
+        rows: Ints = labels[:, 0].astype(np.int64)
+        return rows
