@@ -33,9 +33,7 @@ class Anomaly:
     anomaly_score: float
 
 
-def detect(
-    patch_embeddings: Floats, grid_hw: tuple[int, int], bank: MemoryBank, score: ScoreFacts
-) -> Anomaly:
+def detect(patch_embeddings: Floats, grid_hw: tuple[int, int], bank: MemoryBank, score: ScoreFacts) -> Anomaly:
     """(N, D) patch embeddings -> Anomaly."""
     standardised = bank.standardise(patch_embeddings)
     distances, rows = bank.nearest(standardised)
@@ -52,9 +50,7 @@ def detect(
 def mean_of_top_fraction(patch_scores: Floats, fraction: float) -> float:
     """Mean of the largest `fraction` of the patches, at least one; NaN if any patch is NaN."""
     count = max(1, round(fraction * patch_scores.size))
-    top = np.partition(patch_scores.ravel(), patch_scores.size - count)[
-        -count:
-    ]  # NaN sorts last: it is among them
+    top = np.partition(patch_scores.ravel(), patch_scores.size - count)[-count:]  # NaN sorts last: it is among them
     return float(top.mean())
 
 

@@ -47,9 +47,7 @@ class OnnxRuntimeBackend(Backend):
         try:
             self._session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # ONNX Runtime raises a different type for every cause
-            raise BackendError(
-                f"ONNX Runtime cannot load {graph}: {_first_line(exc)}; export the pack again"
-            ) from exc
+            raise BackendError(f"ONNX Runtime cannot load {graph}: {_first_line(exc)}; export the pack again") from exc
 
     def run(self, inputs: Arrays) -> npt.NDArray[np.float32]:
         try:
@@ -80,9 +78,7 @@ class OpenVINOBackend(Backend):
             compiled = ov.Core().compile_model(str(graph), "CPU", config)
             self._request = compiled.create_infer_request()
         except RuntimeError as exc:
-            raise BackendError(
-                f"OpenVINO cannot load {graph}: {_first_line(exc)}; export the pack again"
-            ) from exc
+            raise BackendError(f"OpenVINO cannot load {graph}: {_first_line(exc)}; export the pack again") from exc
 
     def run(self, inputs: Arrays) -> npt.NDArray[np.float32]:
         try:

@@ -58,10 +58,7 @@ class Bundle:
         facts = self.manifest.memory_bank
         arrays = MemoryBankArrays.load(self.folder / BANK_FILE)
         columns = detection_columns(self.manifest.embedding, facts.detection_taps)
-        if (
-            arrays.vectors.shape != (facts.rows, self.manifest.embedding.dim)
-            or len(columns) != facts.search_dim
-        ):
+        if arrays.vectors.shape != (facts.rows, self.manifest.embedding.dim) or len(columns) != facts.search_dim:
             raise BundleError(
                 f"{self.folder}: memory bank is {arrays.vectors.shape}, the manifest says {facts.rows} rows of "
                 f"{self.manifest.embedding.dim}; calibrate again"

@@ -69,9 +69,7 @@ class ClassStore:
         for support in supports:
             owner = known.get((support.picture_sha256, support.box_xyxy))
             if owner is not None:
-                raise EnrolmentError(
-                    f"{support.source} is already a support of {owner!r}; nothing was enrolled"
-                )
+                raise EnrolmentError(f"{support.source} is already a support of {owner!r}; nothing was enrolled")
             known[support.picture_sha256, support.box_xyxy] = support.defect_class
         rows = np.concatenate([self.descriptors, descriptors.astype(np.float32)])
         return replace(self, supports=self.supports + tuple(supports), descriptors=rows)
@@ -88,9 +86,7 @@ class ClassStore:
         """Class `name` and its supports gone."""
         self.require(name)
         keep = [i for i, s in enumerate(self.supports) if s.defect_class != name]
-        return replace(
-            self, supports=tuple(self.supports[i] for i in keep), descriptors=self.descriptors[keep]
-        )
+        return replace(self, supports=tuple(self.supports[i] for i in keep), descriptors=self.descriptors[keep])
 
     def require(self, name: str) -> None:
         """EnrolmentError unless a class is called `name`."""
@@ -153,13 +149,9 @@ def update_class_store(
             store = change(read_class_store(path, bundle_id, descriptor_dim))
             write_bytes_atomically(path, store.to_bytes())
     except Timeout as exc:
-        raise EnrolmentError(
-            f"{path}: another enrolment has held it for {LOCK_TIMEOUT_S:g} s; try again"
-        ) from exc
+        raise EnrolmentError(f"{path}: another enrolment has held it for {LOCK_TIMEOUT_S:g} s; try again") from exc
     except OSError as exc:
-        raise EnrolmentError(
-            f"{path}: cannot be written ({exc.strerror or exc}); nothing was changed"
-        ) from exc
+        raise EnrolmentError(f"{path}: cannot be written ({exc.strerror or exc}); nothing was changed") from exc
     return store
 
 

@@ -36,9 +36,7 @@ class LazyGroup(click.Group):
             ctx.exit(0)
 
 
-@click.group(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="oddkind")
 def main() -> None:
     """Find the odd part and name its kind.

@@ -25,12 +25,8 @@ classes_option = click.option(
 def runtime_options(command: Decorated) -> Decorated:
     """--backend, --precision and --threads."""
     for option in (
-        click.option(
-            "--threads", type=click.IntRange(0), default=1, show_default=True, help="0: every core."
-        ),
-        click.option(
-            "--precision", type=click.Choice(["int8", "fp32"]), help="[default: the one calibrated with]"
-        ),
+        click.option("--threads", type=click.IntRange(0), default=1, show_default=True, help="0: every core."),
+        click.option("--precision", type=click.Choice(["int8", "fp32"]), help="[default: the one calibrated with]"),
         click.option(
             "--backend",
             type=click.Choice(["onnxruntime", "openvino"]),

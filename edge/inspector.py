@@ -99,9 +99,7 @@ class Inspector:
             box_xyxy=region.box_xyxy(frame_hw),
             area_px=region.area_px(frame_hw),
             peak_score=region.peak_score,
-            defect_class=(UNKNOWN if self.classifier.is_unknown(ranking) else best.defect_class)
-            if best
-            else None,
+            defect_class=(UNKNOWN if self.classifier.is_unknown(ranking) else best.defect_class) if best else None,
             relation_score=best.relation_score if best else None,
             ranking=ranking,
         )

@@ -201,9 +201,7 @@ def sha256_of(path: Path) -> str:
 
 def content_id(manifest: PackManifest | BundleManifest) -> str:
     """16 hex digits that change whenever any fact or file of the pack or bundle changes."""
-    facts = manifest.model_dump(
-        mode="json", exclude={"pack_id"} if manifest.kind == "oddkind-pack" else {"bundle_id"}
-    )
+    facts = manifest.model_dump(mode="json", exclude={"pack_id"} if manifest.kind == "oddkind-pack" else {"bundle_id"})
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -226,9 +224,7 @@ def read_manifest(folder: Path, model: type[AnyManifest]) -> AnyManifest:
     kind = "pack" if model is PackManifest else "bundle"
     path = folder / MANIFEST_NAME
     if not path.is_file():
-        raise BundleError(
-            f"{folder} is not a {kind}: it has no {MANIFEST_NAME}; make one with {_maker(kind)}"
-        )
+        raise BundleError(f"{folder} is not a {kind}: it has no {MANIFEST_NAME}; make one with {_maker(kind)}")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as exc:
@@ -239,9 +235,7 @@ def read_manifest(folder: Path, model: type[AnyManifest]) -> AnyManifest:
     except pydantic.ValidationError as exc:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(
-            f"{path}: {where}: {first['msg']}; make the {kind} again with {_maker(kind)}"
-        ) from exc
+        raise BundleError(f"{path}: {where}: {first['msg']}; make the {kind} again with {_maker(kind)}") from exc
     check_files(folder, manifest.files)
     return manifest
 
@@ -255,9 +249,7 @@ def check_files(folder: Path, files: dict[str, FileFacts]) -> None:
         if not path.is_file():
             raise BundleError(f"{folder}: {name} is missing; copy the folder again")
         if path.stat().st_size != facts.size_bytes or sha256_of(path) != facts.sha256:
-            raise BundleError(
-                f"{folder}: {name} is not the file the manifest describes; copy the folder again"
-            )
+            raise BundleError(f"{folder}: {name} is not the file the manifest describes; copy the folder again")
 
 
 def _check_kind(path: Path, document: object, kind: str) -> None:
@@ -272,8 +264,4 @@ def _check_kind(path: Path, document: object, kind: str) -> None:
 
 
 def _maker(kind: str) -> str:
-    return (
-        "'oddkind export --out PACK'"
-        if kind == "pack"
-        else "'oddkind calibrate GOOD_DIR --pack PACK --out BUNDLE'"
-    )
+    return "'oddkind export --out PACK'" if kind == "pack" else "'oddkind calibrate GOOD_DIR --pack PACK --out BUNDLE'"

@@ -58,9 +58,7 @@ class MemoryBankArrays:
 class MemoryBank:
     """Nearest good patch by L2 distance over the detection columns, exact or through HNSW."""
 
-    def __init__(
-        self, arrays: MemoryBankArrays, detection_columns: Ints, index: HnswIndex | None = None
-    ) -> None:
+    def __init__(self, arrays: MemoryBankArrays, detection_columns: Ints, index: HnswIndex | None = None) -> None:
         self.arrays = arrays
         self.detection_columns = detection_columns
         self._keys = np.ascontiguousarray(arrays.vectors[:, detection_columns])  # (M, d)
@@ -141,9 +139,7 @@ class HnswIndex:
         except RuntimeError as exc:
             raise BundleError(f"{path}: hnswlib cannot open it ({exc}); calibrate again") from exc
         if index.element_count != rows:
-            raise BundleError(
-                f"{path}: {index.element_count} rows, the manifest says {rows}; calibrate again"
-            )
+            raise BundleError(f"{path}: {index.element_count} rows, the manifest says {rows}; calibrate again")
         return cls(index, ef)
 
     def set_ef(self, ef: int) -> None:

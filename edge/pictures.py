@@ -36,15 +36,11 @@ def read_picture(path: Path) -> FrameBgr:
     try:
         frame_bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     except cv2.error as exc:
-        raise PictureError(
-            f"{path}: cannot be decoded, broken or over {MAX_PIXELS // 10**6} megapixels"
-        ) from exc
+        raise PictureError(f"{path}: cannot be decoded, broken or over {MAX_PIXELS // 10**6} megapixels") from exc
     if frame_bgr is None:
         raise PictureError(f"{path}: not a picture OpenCV can decode, or broken")
     if min(frame_bgr.shape[:2]) < MIN_SIDE_PX:
-        raise PictureError(
-            f"{path}: {frame_bgr.shape[1]} x {frame_bgr.shape[0]} px, at least {MIN_SIDE_PX} needed"
-        )
+        raise PictureError(f"{path}: {frame_bgr.shape[1]} x {frame_bgr.shape[0]} px, at least {MIN_SIDE_PX} needed")
     return np.asarray(frame_bgr, dtype=np.uint8)
 
 

@@ -66,7 +66,5 @@ def region_from_box(anomaly_map: Floats, box_xyxy: BoxXyxy, frame_hw: tuple[int,
 
 def _components(anomaly_map: Floats, over: Mask) -> list[OddRegion]:
     count, labels = cv2.connectedComponents(over.astype(np.uint8), connectivity=8)
-    regions = [
-        OddRegion(mask, float(anomaly_map[mask].max())) for mask in (labels == n for n in range(1, count))
-    ]
+    regions = [OddRegion(mask, float(anomaly_map[mask].max())) for mask in (labels == n for n in range(1, count))]
     return sorted(regions, key=lambda region: region.peak_score, reverse=True)

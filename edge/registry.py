@@ -11,15 +11,15 @@ from typing import Any
 
 COMMANDS = {
     "export": "export.cli:export",
-    "pretrain": "calibration.cli:pretrain",
-    "calibrate": "calibration.cli:calibrate",
+    "pretrain": "calibration.cli_pretrain:pretrain",
+    "calibrate": "calibration.cli_calibrate:calibrate",
     "enrol": "edge.cli_classes:enrol",
     "classes": "edge.cli_classes:classes",
     "score": "edge.cli_score:score",
     "run": "edge.cli_run:run",
-    "evaluate": "calibration.cli:evaluate",
+    "evaluate": "calibration.cli_evaluate:evaluate",
     "bench": "edge.cli_bench:bench",
-    "demo": "calibration.cli:demo",
+    "demo": "calibration.cli_demo:demo",
 }
 
 STAGES = {

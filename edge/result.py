@@ -68,11 +68,7 @@ class Inspection:
         """The same file, frame and bundle give the same id, so a repeated run can be told from a new one."""
         p = self.provenance
         moment = "" if p.path else p.captured_at
-        return str(
-            uuid.uuid5(
-                _NAMESPACE, "|".join((self.bundle_id, p.source, p.path or "", str(p.frame_id), moment))
-            )
-        )
+        return str(uuid.uuid5(_NAMESPACE, "|".join((self.bundle_id, p.source, p.path or "", str(p.frame_id), moment))))
 
     def with_latency(self, stage: str, latency_ms: float) -> Inspection:
         """The same inspection with one more stage timed."""
@@ -119,9 +115,7 @@ def iso_utc(timestamp_s: float) -> str:
 
 def record_schema() -> dict[str, Any]:
     """The JSON Schema every record follows."""
-    schema: dict[str, Any] = json.loads(
-        resources.files("edge").joinpath("record.schema.json").read_text("utf-8")
-    )
+    schema: dict[str, Any] = json.loads(resources.files("edge").joinpath("record.schema.json").read_text("utf-8"))
     return schema
 
 

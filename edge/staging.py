@@ -40,9 +40,7 @@ def refuse_taken(out: Path, marker: str, overwrite: bool) -> None:
     if not out.is_dir():
         raise UsageError(f"{out} is a file, a folder is needed; choose another --out")
     if any(out.iterdir()) and not (overwrite and (out / marker).is_file()):
-        hint = (
-            "choose another --out, or add --overwrite" if (out / marker).is_file() else "choose another --out"
-        )
+        hint = "choose another --out, or add --overwrite" if (out / marker).is_file() else "choose another --out"
         raise UsageError(f"{out} exists and is not empty; {hint}")
 
 

@@ -222,9 +222,7 @@ def _check_strides(
         raise ExportError(f"--taps {strides}: expected rising strides without repeats, such as 4,8,16")
     for stride in strides:
         if stride not in available:
-            raise ExportError(
-                f"--taps: {name} has no stride {stride}; it has {', '.join(map(str, sorted(available)))}"
-            )
+            raise ExportError(f"--taps: {name} has no stride {stride}; it has {', '.join(map(str, sorted(available)))}")
     return strides
 
 

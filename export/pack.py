@@ -52,9 +52,7 @@ def export_pack(
         embedding = embedding_facts(backbone, input_size)
         frames = [to_network_input(f, embedding) for f in _frames(good, input_size)]
         module = patch_embedder(backbone, input_size)
-        export_onnx(
-            module, (_tensor(frames[0]),), ["images"], "patch_embeddings", folder / GRAPHS["onnxruntime-fp32"]
-        )
+        export_onnx(module, (_tensor(frames[0]),), ["images"], "patch_embeddings", folder / GRAPHS["onnxruntime-fp32"])
         fp32, int8 = folder / GRAPHS["onnxruntime-fp32"], folder / GRAPHS["onnxruntime-int8"]
         quantise(fp32, int8, ({"images": frame} for frame in frames[PARITY_FRAMES:]), target)
         write_ir(fp32, folder / GRAPHS["openvino-fp32"])

@@ -27,9 +27,7 @@ def _texture(size_px: int, rng: np.random.Generator) -> FrameBgr:
     for _ in range(rng.integers(0, 6)):
         centre = tuple(int(v) for v in rng.integers(0, size_px, 2))
         colour = tuple(float(v) for v in rng.integers(0, 256, 3))
-        cv2.circle(
-            picture, centre, int(rng.integers(3, size_px // 4)), colour, int(rng.choice([-1, 1, 2, 4]))
-        )
+        cv2.circle(picture, centre, int(rng.integers(3, size_px // 4)), colour, int(rng.choice([-1, 1, 2, 4])))
     return picture
 
 
