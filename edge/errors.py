@@ -6,6 +6,7 @@ OddkindError                  a person can act on it: the text says expected, go
 ├── BundleError               a pack, bundle or class store that is missing, broken or does not fit
 ├── BackendError              the runtime (ONNX Runtime, OpenVINO) cannot load or run a graph
 ├── CameraError               a source that cannot be opened or was lost
+├── OutputError               a result that cannot be written
 ├── EnrolmentError            a support picture or class that cannot be enrolled
 ├── CalibrationError          good pictures that cannot become a bundle
 └── ExportError               a backbone or head that cannot become a pack
@@ -38,6 +39,10 @@ class BackendError(OddkindError):
 
 class CameraError(OddkindError):
     """A picture source cannot be opened or was lost."""
+
+
+class OutputError(OddkindError):
+    """A result cannot be written."""
 
 
 class EnrolmentError(OddkindError):

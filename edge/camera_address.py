@@ -1,0 +1,49 @@
+"""What a `--source` text means, and how it may be shown: never with its password."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
+EXPECTED = (
+    f"a camera number, /dev/videoN, {', '.join(f'{s}://' for s in URL_SCHEMES)}, a video file or a picture folder"
+)
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+# Many cameras take the password in the address: /video.cgi?user=a&pwd=b, /user=a_password=b_channel=1.sdp
+_SECRET = re.compile(r"((?:pass\w*?|pwd|pw|token|secret|\w*key|auth|signature|sig)=)[^&;#]*", re.IGNORECASE)
+
+
+def url_scheme(source: str) -> str | None:
+    """`rtsp` of `rtsp://camera/1`, in lower case; None when `source` is not a URL."""
+    match = _URL.match(source)
+    return match[1].lower() if match else None
+
+
+def redacted(source: str) -> str:
+    """`source` as it may stand in a record, a log or an error: `rtsp://user:***@camera/1`, always valid UTF-8."""
+    match = _URL.match(source)
+    if not match:
+        return printable(source)
+    login, host_and_path = _split_login(match[2])
+    user, colon, _ = login.partition(":")
+    shown = "" if not login else f"{user}:***@" if colon else "***@"
+    return printable(f"{match[1]}://{shown}" + _SECRET.sub(r"\1***", host_and_path))
+
+
+def printable(text: str | Path) -> str:
+    """Text that JSON and a terminal can carry: bytes of a file name that are no UTF-8 become `\\xNN`."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def _split_login(rest: str) -> tuple[str, str]:
+    """`user:password@host/path` -> login, host and path. A password may itself hold '@', '/', '?' or '#', unescaped."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    _, colon, port = authority.rpartition(":")
+    cut_by_a_slash = "@" not in authority and bool(colon) and not port.isdigit() and "]" not in port
+    login, at, host = (rest if cut_by_a_slash else authority).rpartition("@")
+    if not at:
+        return "", rest
+    return login, host + ("" if cut_by_a_slash else rest[len(authority) :])

@@ -1,0 +1,53 @@
+"""`oddkind run`: the camera loop on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge.cli_options import bundle_argument, classes_option, runtime_options
+
+
+@click.command()
+@bundle_argument
+@click.option(
+    "--source",
+    required=True,
+    envvar="ODDKIND_SOURCE",
+    help="Camera number, /dev/videoN, rtsp:// or http:// (MJPEG) address, video file, picture or folder of pictures; "
+    "or in ODDKIND_SOURCE, which keeps a password off the process list.",
+)
+@classes_option
+@click.option("--out", default="-", show_default=True, metavar="FILE|-", help="Append records here; -: stdout.")
+@click.option("--annotated", type=click.Path(path_type=Path), metavar="DIR", help="Frames with their verdict drawn.")
+@click.option("--keep-annotated", type=click.IntRange(1), default=1000, show_default=True, help="Newest N stay.")
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many records.")
+@click.option("--always-type", is_flag=True, help="Name the strangest region of good frames too.")
+@click.option(
+    "--lost-after",
+    "lost_after_s",
+    type=click.FloatRange(0.1),
+    default=5.0,
+    show_default=True,
+    help="Seconds without a frame after which a camera is lost and opened again.",
+)
+@click.option("--wait-for-camera", is_flag=True, help="Keep trying when the camera is not there at the start.")
+@runtime_options
+def run(bundle: Path, source: str, classes_path: Path | None, out: str, **options: Any) -> None:
+    """Inspect what a camera sees: one JSON line a frame.
+
+    Live sources: the newest frame wins, what was dropped is counted, a lost camera is opened again. Files: every
+    frame. Classes enrolled meanwhile are used from the next frame on. Ctrl-C or SIGTERM stops after a whole record.
+
+    \b
+    Example:
+      oddkind run bottle.bundle --source rtsp://camera/1 --out results.jsonl --annotated frames
+      oddkind run bottle.bundle --source 0 --max-frames 100
+    """
+    from edge.loop import say
+    from edge.station import Station, run_station
+
+    station = Station(bundle, source, classes_path, None if out == "-" else Path(out), **options)
+    say(str(run_station(station)))

@@ -1,0 +1,57 @@
+"""What a camera hands over, and the interface every source of frames has."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from time import monotonic
+from types import TracebackType
+
+from edge.pictures import FrameBgr
+from edge.result import Provenance
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture. frame_bgr: (H, W, 3) uint8. dropped_before: frames skipped since the one handed over before it."""
+
+    frame_bgr: FrameBgr
+    provenance: Provenance
+    dropped_before: int = 0
+    grabbed_at_s: float = field(default_factory=monotonic)
+
+
+@dataclass(frozen=True)
+class NoFrame:
+    """A moment without a picture: a file that cannot be read, or (`lost`) a camera that stopped sending."""
+
+    provenance: Provenance
+    reason: str
+    lost: bool = False
+
+
+Frames = Generator[Frame | NoFrame, None, None]
+
+
+class Camera(ABC):
+    """A source of frames. `with` it; `name` is safe to show, `reconnects` counts how often it came back."""
+
+    name: str
+    reconnects: int = 0
+
+    @abstractmethod
+    def frames(self, stop: threading.Event) -> Frames:
+        """Every frame until the source ends or `stop` is set; CameraError when it cannot be opened at all."""
+
+    def close(self) -> None:  # noqa: B027  # a picture folder has nothing to let go of
+        """Let go of the device; safe to call twice."""
+
+    def __enter__(self) -> Camera:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

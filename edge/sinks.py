@@ -1,0 +1,142 @@
+"""Where inspections go. A sink is a context manager: whoever opens it closes it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from edge.draw import draw_inspection
+from edge.errors import OutputError, PictureError
+from edge.pictures import FrameBgr, write_picture
+from edge.result import Inspection
+
+Notify = Callable[[str], None]
+
+# Only files with such a name are ever removed.
+_ANNOTATED_NAME = re.compile(r"\d{8}T\d{9}Z_\d{8,}_(good|defect|no_verdict)\.jpg")
+
+
+class Sink(ABC):
+    """Takes every inspection of a run."""
+
+    @abstractmethod
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
+        """Take one inspection. frame_bgr: (H, W, 3) uint8, None when there was no picture."""
+
+    def close(self) -> None:  # noqa: B027  # not every sink holds something open
+        """Let go of what is open; safe to call twice."""
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class JsonLinesSink(Sink):
+    """One record a line, flushed line by line, appended to a file or written to stdout (`path` None).
+
+    A line is whole or absent: what a full disk leaves of one is cut off again, and a torn line that an earlier
+    run left (power cut) is closed with a line break, so that it spoils no other.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._name = str(path or "standard output")
+        self._is_file = path is not None
+        self._stream = _open_for_lines(path) if path else sys.stdout.buffer
+
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
+        """Append one line; OutputError when it cannot be written."""
+        line = (inspection.to_json() + "\n").encode()
+        start = self._stream.seek(0, os.SEEK_END) if self._is_file else 0
+        try:
+            _write_all(self._stream, line)
+            self._stream.flush()
+        except BrokenPipeError:  # the reader of our output has gone, which is its right
+            raise
+        except OSError as exc:
+            if self._is_file:
+                self._stream.truncate(start)
+            raise OutputError(
+                f"{self._name}: record {inspection.result_id} cannot be written ({exc.strerror or exc}); "
+                "free some space, then run again: records are appended"
+            ) from exc
+
+    def close(self) -> None:
+        """Close the file; standard output stays open."""
+        if self._is_file:
+            self._stream.close()
+
+
+class AnnotatedFrameSink(Sink):
+    """Frames with their verdict drawn on them, as JPEG files in a folder; the `keep` newest stay.
+
+    A disk that refuses a picture costs the picture, not the inspection: `notify` hears of it once.
+    """
+
+    def __init__(self, folder: Path, keep: int, notify: Notify) -> None:
+        self._folder, self._keep, self._notify = folder, keep, notify
+        self._has_failed = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            earlier = [path for path in folder.iterdir() if _ANNOTATED_NAME.fullmatch(path.name)]
+            self._kept = dict.fromkeys(sorted(earlier, key=lambda path: (path.stat().st_mtime_ns, path.name)))
+        except OSError as exc:
+            raise OutputError(f"{folder}: cannot be used for annotated frames ({exc.strerror or exc})") from exc
+
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
+        """Draw and write one picture, then remove the oldest ones over `keep`."""
+        if frame_bgr is None:
+            return
+        path = self._folder / annotated_name(inspection)
+        try:
+            write_picture(path, draw_inspection(frame_bgr, inspection))
+        except PictureError as exc:
+            self._notify_once(f"annotated frames are not complete: {exc}")
+            return
+        self._kept.pop(path, None)  # a picture that was written again is the newest
+        self._kept[path] = None
+        while len(self._kept) > self._keep:
+            oldest = next(iter(self._kept))
+            del self._kept[oldest]
+            oldest.unlink(missing_ok=True)
+
+    def _notify_once(self, text: str) -> None:
+        if not self._has_failed:
+            self._notify(text)
+        self._has_failed = True
+
+
+def annotated_name(inspection: Inspection) -> str:
+    """Such as `20261123T204812123Z_00000042_defect.jpg`: sorts by time, then by frame."""
+    p = inspection.provenance
+    moment = re.sub(r"[^0-9TZ]", "", p.captured_at)
+    return f"{moment}_{p.frame_id:08d}_{inspection.verdict}.jpg"
+
+
+def _open_for_lines(path: Path) -> BinaryIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("ab+", buffering=0)
+        if stream.seek(0, os.SEEK_END) > 0:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+    except OSError as exc:
+        raise OutputError(f"{path}: cannot take records ({exc.strerror or exc}); choose another --out") from exc
+    return stream
+
+
+def _write_all(stream: BinaryIO, content: bytes) -> None:
+    """A raw file may take only a part at a time, without an error, when the disk is nearly full."""
+    left = memoryview(content)
+    while left:
+        left = left[stream.write(left) :]
