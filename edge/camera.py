@@ -19,6 +19,11 @@ from edge.live_camera import LOST_AFTER_S, LiveCamera
 from edge.pictures import PICTURE_SUFFIXES, iter_picture_paths, read_picture
 from edge.result import Provenance, iso_utc, utc_now
 
+# FFmpeg and OpenCV print to stderr, addresses included; what matters we say ourselves. FFmpeg reads this at first use.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 # A frame count in a file's header is often an estimate; only a clear shortage means that frames are missing.
 FRAME_COUNT_TOLERANCE = 0.02
 
@@ -28,7 +33,6 @@ def open_camera(source: str, lost_after_s: float = LOST_AFTER_S, wait_for_camera
 
     lost_after_s, wait_for_camera: for live sources, see `LiveCamera`.
     """
-    _silence_opencv()
     if source.isdecimal() or _is_device(source):
         device = int(source) if source.isdecimal() else source
         return LiveCamera(source, lambda: cv2.VideoCapture(device), lost_after_s, wait_for_camera)
@@ -97,12 +101,12 @@ class VideoFile(Camera):
 
 def _open_file(source: str) -> Camera:
     path, name = Path(source), printable(source)
-    if path.is_dir():
+    if source and path.is_dir():
         paths = list(iter_picture_paths(path))
         if not paths:
             raise CameraError(f"{name}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
         return PictureFolder(name, path, paths)
-    if not path.is_file():
+    if not source or not path.is_file():
         raise CameraError(f"source {name!r}: no such file or folder; expected {EXPECTED}")
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return PictureFolder(name, path.parent, [path])
@@ -124,10 +128,3 @@ def _changed_at(path: Path) -> str:
         return iso_utc(path.stat().st_mtime)
     except OSError:  # gone since it was listed: reading it will say so
         return utc_now()
-
-
-def _silence_opencv() -> None:
-    """OpenCV and FFmpeg print to stderr, addresses included; what matters we say ourselves."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

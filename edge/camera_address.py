@@ -13,7 +13,7 @@ EXPECTED = (
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 # Many cameras take the password in the address: /video.cgi?user=a&pwd=b, /user=a_password=b_channel=1.sdp
-_SECRET = re.compile(r"((?:pass\w*?|pwd|pw|token|secret|\w*key|auth|signature|sig)=)[^&;#]*", re.IGNORECASE)
+_SECRET = re.compile(r"((?:pas\w*|pwd|pw|token|secret|\w*key|auth|signature|sig)=)[^&;#]*", re.IGNORECASE)
 
 
 def url_scheme(source: str) -> str | None:
@@ -39,11 +39,11 @@ def printable(text: str | Path) -> str:
 
 
 def _split_login(rest: str) -> tuple[str, str]:
-    """`user:password@host/path` -> login, host and path. A password may itself hold '@', '/', '?' or '#', unescaped."""
+    """`user:password@host/path` -> login, host and path; a password may hold '@' or '/' that nobody escaped."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    _, colon, port = authority.rpartition(":")
-    cut_by_a_slash = "@" not in authority and bool(colon) and not port.isdigit() and "]" not in port
-    login, at, host = (rest if cut_by_a_slash else authority).rpartition("@")
-    if not at:
+    if "@" not in authority and not (":" in authority and "@" in rest):
         return "", rest
-    return login, host + ("" if cut_by_a_slash else rest[len(authority) :])
+    # In `user:pass/word@host` the login ends at the last '@' of all. Better to hide part of a path than to show one.
+    login_and_host = authority if "@" in authority else rest
+    login, _, host = login_and_host.rpartition("@")
+    return login, host + rest[len(login_and_host) :]

@@ -55,7 +55,7 @@ class LiveCamera(Camera):
     def frames(self, stop: threading.Event) -> Frames:
         """Newest frames until `stop`; frame_id goes on over reconnects, and its gaps are the dropped frames."""
         announced, failures = False, 0
-        while True:
+        while not stop.is_set():
             first_id = self._next_frame_id
             reason = yield from self._frames_of_one_connection(stop, reconnect=announced)
             if reason is None:
@@ -74,8 +74,9 @@ class LiveCamera(Camera):
         """Tell the grabber to stop and give it a moment to let go of the device."""
         for grabber in self._grabbers:
             grabber.abandon()
+        deadline_s = monotonic() + self._lost_after_s
         for grabber in self._grabbers:
-            grabber.join(self._lost_after_s)
+            grabber.join(max(0.0, deadline_s - monotonic()))
 
     @property
     def blocked(self) -> bool:

@@ -75,7 +75,6 @@ class MjpegServer:
     def stream_to(self, write: Callable[[bytes], Any]) -> None:
         """Frames to one client until the server stops or the client leaves."""
         number = 0
-        self.clients += 1
         while not self._stopping.is_set():
             self._thawed.wait()
             jpeg = cv2.imencode(".jpg", self.render(number))[1].tobytes()
@@ -97,10 +96,13 @@ def _handler_for(camera: MjpegServer) -> type[BaseHTTPRequestHandler]:
             self.send_response(200)
             self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}")
             self.end_headers()
+            camera.clients += 1
             try:
                 camera.stream_to(self.wfile.write)
             except OSError:  # the client left
                 return
+            finally:
+                camera.clients -= 1
 
         def log_message(self, format: str, *args: object) -> None:
             """Tests stay quiet."""
