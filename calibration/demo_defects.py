@@ -87,7 +87,8 @@ def misprint(rng: np.random.Generator) -> tuple[Part, Floats]:
     slip[:, 2] += rng.choice([-1, 1], 2) * rng.uniform(8, 20, 2)
     slipped = np.asarray(cv2.warpAffine(ink, slip, (PART_PX, PART_PX)), dtype=np.float32)
     part = draw_part(rng, slipped)
-    return part, np.abs(slipped - ink) * (part.cover > 0.5)
+    changed = cv2.dilate(np.abs(slipped - ink), np.ones((9, 9), np.uint8))  # print and blanks as one area
+    return part, np.asarray(changed * (part.cover > 0.5), dtype=np.float32)
 
 
 DAMAGES: dict[str, Damage] = {"scratch": scratch, "chip": chip, "stain": stain, "pit": pit, "misprint": misprint}

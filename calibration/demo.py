@@ -1,0 +1,135 @@
+"""The whole path once, with the real commands: from good pictures to a report with named defects."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from calibration.demo_data import DemoFolder, choose_supports, link_pictures, link_unseen, write_video
+from calibration.demo_figures import DemoFigures, count
+from calibration.demo_line import write_line
+from edge.errors import CalibrationError, UsageError
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything: pictures rendered, pseudo-classes and episodes trained, draws, frames filmed."""
+
+    good: int
+    held_out_good: int
+    per_kind: int
+    classes: int
+    episodes: int
+    draws: int
+    frames: int
+
+
+FULL = Size(good=60, held_out_good=20, per_kind=10, classes=60, episodes=300, draws=10, frames=30)
+QUICK = Size(good=16, held_out_good=4, per_kind=4, classes=12, episodes=30, draws=3, frames=12)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the user asked for. good and defects: both or neither. pack: made earlier, so nothing needs torch."""
+
+    out: Path
+    good: Path | None = None
+    defects: Path | None = None
+    pack: Path | None = None
+    quick: bool = False
+
+    @property
+    def size(self) -> Size:
+        """How much of everything."""
+        return QUICK if self.quick else FULL
+
+
+def run_demo(demo: Demo, say: Say) -> DemoFigures:
+    """Everything from pictures to figures; OddkindError when a command fails. Replaces an earlier demo at `out`."""
+    started_s = monotonic()
+    _refuse_impossible(demo)
+    folder = DemoFolder(demo.out)
+    if folder.start_afresh():
+        say(f"{demo.out} holds an earlier demo; it is made anew\n")
+    _pictures(demo, folder, say)
+    _workstation(demo, folder, say)
+    _enrol(folder, say)
+    _device(demo, folder, say)
+    figures = count(folder.results / "results.jsonl", folder.run_records)
+    took_s = round(monotonic() - started_s, 1)
+    folder.marker.write_text(json.dumps({"took_s": took_s, **figures.to_document()}, indent=2) + "\n", encoding="utf-8")
+    say(f"# The figures\n\n{figures}\n")
+    say(f"Took {took_s:.0f} s. Look at {folder.results / 'report.html'} in a browser; all of it lies in {demo.out}/.")
+    return figures
+
+
+def oddkind(arguments: Sequence[str | Path], say: Say, may_end_with: tuple[int, ...] = (0,)) -> None:
+    """Run `oddkind ARGUMENTS` in this process, shown as the user would type it; CalibrationError when it fails."""
+    from edge.cli import main
+
+    words = [str(argument) for argument in arguments]
+    say(f"$ oddkind {shlex.join(words)}")
+    code = main(words, standalone_mode=False) or 0
+    say("")
+    if code not in may_end_with:
+        raise CalibrationError(f"the demo stopped: `oddkind {words[0]}` ended with {code}; its message stands above")
+
+
+def _refuse_impossible(demo: Demo) -> None:
+    if (demo.good is None) != (demo.defects is None):
+        raise UsageError("--good and --defects belong together; give both, or neither for the rendered product line")
+    if demo.pack is None and importlib.util.find_spec("torch") is None:
+        raise UsageError(
+            "the demo exports a model pack, which needs torch; pip install 'oddkind[train]', "
+            "or give --pack PACK made elsewhere"
+        )
+
+
+def _pictures(demo: Demo, folder: DemoFolder, say: Say) -> None:
+    if demo.good and demo.defects:
+        say(f"# Your pictures: good from {demo.good}, defects from {demo.defects}\n")
+        link_pictures(folder.line, demo.good, demo.defects)
+        return
+    size = demo.size
+    say(f"# A rendered product line: {size.good} good parts, {size.per_kind} bad ones of each of five kinds\n")
+    write_line(folder.line, size.good, size.per_kind, size.held_out_good)
+
+
+def _workstation(demo: Demo, folder: DemoFolder, say: Say) -> None:
+    pack = demo.pack or folder.pack
+    if demo.pack is None:
+        say("# On the workstation, once: a backbone as INT8 graphs, and a head that learns to compare defects")
+        oddkind(["export", "--out", pack, "--good", folder.good], say)
+        counts = ["--classes", str(demo.size.classes), "--episodes", str(demo.size.episodes)]
+        oddkind(["pretrain", "--pack", pack, "--good", folder.good, *counts], say)
+    say("# Per product, from good pictures alone: what is normal, and where the threshold lies")
+    oddkind(["calibrate", folder.good, "--pack", pack, "--out", folder.bundle], say)
+
+
+def _enrol(folder: DemoFolder, say: Say) -> None:
+    say("# On the device: two rejected parts of each kind give it a name")
+    supports = choose_supports(folder.bundle, folder.line)
+    for s in supports:
+        oddkind(["enrol", folder.bundle, s.kind, *s.pictures, *([] if s.all_rejected else ["--force"])], say)
+    link_unseen(folder.unseen, folder.line, [path for s in supports for path in s.pictures])
+
+
+def _device(demo: Demo, folder: DemoFolder, say: Say) -> None:
+    say("# The camera loop, on a film of parts it has not seen")
+    frames = write_video(folder.video, folder.unseen, demo.size.frames)
+    out = ["--out", folder.run_records, "--max-frames", str(frames)]
+    oddkind(["run", folder.bundle, "--source", folder.video, *out], say)
+    say("# A folder of pictures, with a report")
+    with_pictures = ["--out", folder.results, "--heatmaps", "--report"]
+    # 1: some of the user's files are not pictures
+    oddkind(["score", folder.bundle, folder.unseen, *with_pictures], say, may_end_with=(0, 1))
+    say("# How good is it? Random draws of one and two supports, all other pictures as questions")
+    draws = ["--shots", "1,2", "--draws", str(demo.size.draws), "--out", folder.evaluation]
+    oddkind(["evaluate", folder.bundle, folder.line, *draws], say, may_end_with=(0, 1))
