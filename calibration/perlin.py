@@ -21,7 +21,7 @@ def perlin_noise(shape_hw: tuple[int, int], cells_hw: tuple[int, int], rng: np.r
 
     def corner(down: int, right: int) -> np.ndarray:
         gradient = gradients[row + down, column + right]
-        return gradient[..., 0] * (dx - right) + gradient[..., 1] * (dy - down)
+        return np.asarray(gradient[..., 0] * (dx - right) + gradient[..., 1] * (dy - down))
 
     fade_y, fade_x = _fade(dy), _fade(dx)
     top = corner(0, 0) * (1 - fade_x) + corner(0, 1) * fade_x
@@ -33,7 +33,7 @@ def generated_texture(rng: np.random.Generator) -> FrameBgr:
     """(TEXTURE_PX, TEXTURE_PX, 3) uint8: grain, weave, stripes or clouds in two colours."""
     dark, light = np.sort(rng.uniform(0, 255, (2, 1))) + rng.uniform(-40, 40, (2, 3))
     pattern = [_grain, _weave, _stripes, _clouds][rng.integers(4)](rng)  # (S, S) in 0..1
-    return np.clip(dark + pattern[..., None] * (light - dark), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(dark + pattern[..., None] * (light - dark), 0, 255), dtype=np.uint8)
 
 
 def _grain(rng: np.random.Generator) -> np.ndarray:
@@ -64,8 +64,8 @@ def _clouds(rng: np.random.Generator) -> np.ndarray:
 
 def _normalised(pattern: np.ndarray) -> np.ndarray:
     low, high = np.percentile(pattern, [2, 98])
-    return np.clip((pattern - low) / max(high - low, 1e-6), 0, 1)
+    return np.asarray(np.clip((pattern - low) / max(high - low, 1e-6), 0, 1))
 
 
 def _fade(t: np.ndarray) -> np.ndarray:
-    return t * t * t * (t * (t * 6 - 15) + 10)
+    return np.asarray(t * t * t * (t * (t * 6 - 15) + 10))

@@ -177,7 +177,7 @@ def _colour_beyond(frame_bgr: FrameBgr, part: np.ndarray, look: Look) -> np.ndar
     """(3,) median colour off the part; where the part fills the picture, near black or near white by contrast."""
     if part.all():
         return np.full(3, 15.0 if look.contrast < 0 else 235.0, dtype=np.float32)
-    return np.median(frame_bgr[~part][::7], axis=0).astype(np.float32)
+    return np.asarray(np.median(frame_bgr[~part][::7], axis=0), dtype=np.float32)
 
 
 def _keep_visible(frame_bgr: FrameBgr, marked: np.ndarray, part: np.ndarray) -> tuple[FrameBgr, np.ndarray]:

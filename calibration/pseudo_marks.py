@@ -72,14 +72,15 @@ def scratch(window: Painted, spot: Spot, look: Look, rng: np.random.Generator) -
     groove = _strokes(window, [(line, width_px)], look.softness)
     marked = _shade(window, groove, look)
     flank = np.roll(groove, max(1, round(width_px)), axis=(0, 1)) * (1 - groove)
-    return marked - (0.4 * look.amount * look.contrast * flank)[..., None]
+    return np.asarray(marked - (0.4 * look.amount * look.contrast * flank)[..., None])
 
 
 def crack(window: Painted, spot: Spot, look: Look, rng: np.random.Generator) -> Painted:
     """A random walk that keeps its heading and branches; each branch is thinner."""
     width_px = max(1.0, 0.025 * spot.size_px * (0.5 + look.amount))
     start = _along(spot, np.array([-0.5 * spot.size_px]), np.zeros(1))[0]
-    pending, strokes = [(start, spot.angle_rad, 20, width_px)], []
+    pending = [(start, spot.angle_rad, 20, width_px)]
+    strokes: list[tuple[np.ndarray, float]] = []
     while pending and len(strokes) < 12:
         at, heading, steps, width = pending.pop()
         path = [at]
@@ -102,7 +103,7 @@ def hole(window: Painted, spot: Spot, look: Look, rng: np.random.Generator) -> P
     rim = np.exp(-(((radius - 1.1) / 0.18) ** 2))
     y, x = _offsets(window, spot)
     lit = (x + y) / np.maximum(np.hypot(x, y) * np.sqrt(2), 1)  # light from the upper left
-    return window * depth[..., None] + (0.5 * abs(look.contrast) * rim * lit)[..., None]
+    return np.asarray(window * depth[..., None] + (0.5 * abs(look.contrast) * rim * lit)[..., None])
 
 
 def stain(window: Painted, spot: Spot, look: Look, rng: np.random.Generator) -> Painted:
@@ -117,7 +118,7 @@ def dent(window: Painted, spot: Spot, look: Look, rng: np.random.Generator) -> P
     bump = np.exp(-2 * radius**2)
     y, x = _offsets(window, spot)
     slope = (x + y) / max(spot.size_px / 2, 1) * bump * 2.3
-    return window + (0.8 * look.contrast * slope)[..., None]
+    return np.asarray(window + (0.8 * look.contrast * slope)[..., None])
 
 
 def missing_part(window: Painted, spot: Spot, look: Look, rng: np.random.Generator) -> Painted:
@@ -126,7 +127,7 @@ def missing_part(window: Painted, spot: Spot, look: Look, rng: np.random.Generat
     alpha = _polygon(window, spot, sharp, rng, corners=5 + round(4 * look.roughness))
     line = cv2.GaussianBlur(alpha, (0, 0), max(1.0, 0.04 * spot.size_px)) * (1 - alpha)
     chipped = _blend(window, alpha, np.broadcast_to(spot.beyond_bgr, window.shape))
-    return chipped + (1.2 * look.contrast * look.amount * line)[..., None]
+    return np.asarray(chipped + (1.2 * look.contrast * look.amount * line)[..., None])
 
 
 def speckle(window: Painted, spot: Spot, look: Look, rng: np.random.Generator) -> Painted:
@@ -212,7 +213,7 @@ def _strokes(window: Painted, strokes: list[tuple[np.ndarray, float]], softness:
         cv2.polylines(canvas, [fixed], False, 255, max(1, round(width_px)), cv2.LINE_AA, shift=4)
     sigma_px = 0.4 + softness * max(width for _, width in strokes)
     soft = cv2.GaussianBlur(canvas.astype(np.float32) / 255, (0, 0), sigma_px)
-    return soft / max(float(soft.max()), 1e-6)
+    return np.asarray(soft / max(float(soft.max()), 1e-6))
 
 
 def _polygon(window: Painted, spot: Spot, look: Look, rng: np.random.Generator, corners: int) -> np.ndarray:
@@ -239,8 +240,8 @@ def _shade(window: Painted, alpha: np.ndarray, look: Look) -> Painted:
 
 
 def _blend(window: Painted, alpha: np.ndarray, other: np.ndarray) -> Painted:
-    return window + alpha[..., None] * (other - window)
+    return np.asarray(window + alpha[..., None] * (other - window))
 
 
 def _step(values: np.ndarray, at: float, width: float) -> np.ndarray:
-    return np.clip((values - at) / width, 0, 1)
+    return np.asarray(np.clip((values - at) / width, 0, 1))
