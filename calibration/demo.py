@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -70,7 +70,7 @@ def run_demo(demo: Demo, say: Say) -> DemoFigures:
     return figures
 
 
-def oddkind(arguments: Sequence[str | Path], say: Say, may_end_with: tuple[int, ...] = (0,)) -> None:
+def oddkind(say: Say, *arguments: str | Path, may_end_with: tuple[int, ...] = (0,)) -> None:
     """Run `oddkind ARGUMENTS` in this process, shown as the user would type it; CalibrationError when it fails."""
     from edge.cli import main
 
@@ -106,30 +106,31 @@ def _workstation(demo: Demo, folder: DemoFolder, say: Say) -> None:
     pack = demo.pack or folder.pack
     if demo.pack is None:
         say("# On the workstation, once: a backbone as INT8 graphs, and a head that learns to compare defects")
-        oddkind(["export", "--out", pack, "--good", folder.good], say)
-        counts = ["--classes", str(demo.size.classes), "--episodes", str(demo.size.episodes)]
-        oddkind(["pretrain", "--pack", pack, "--good", folder.good, *counts], say)
+        oddkind(say, "export", "--out", pack, "--good", folder.good)
+        counts = ("--classes", str(demo.size.classes), "--episodes", str(demo.size.episodes))
+        oddkind(say, "pretrain", "--pack", pack, "--good", folder.good, *counts)
     say("# Per product, from good pictures alone: what is normal, and where the threshold lies")
-    oddkind(["calibrate", folder.good, "--pack", pack, "--out", folder.bundle], say)
+    oddkind(say, "calibrate", folder.good, "--pack", pack, "--out", folder.bundle)
 
 
 def _enrol(folder: DemoFolder, say: Say) -> None:
     say("# On the device: two rejected parts of each kind give it a name")
     supports = choose_supports(folder.bundle, folder.line)
     for s in supports:
-        oddkind(["enrol", folder.bundle, s.kind, *s.pictures, *([] if s.all_rejected else ["--force"])], say)
+        force = () if s.all_rejected else ("--force",)
+        oddkind(say, "enrol", folder.bundle, s.kind, *s.pictures, *force)
     link_unseen(folder.unseen, folder.line, [path for s in supports for path in s.pictures])
 
 
 def _device(demo: Demo, folder: DemoFolder, say: Say) -> None:
     say("# The camera loop, on a film of parts it has not seen")
     frames = write_video(folder.video, folder.unseen, demo.size.frames)
-    out = ["--out", folder.run_records, "--max-frames", str(frames)]
-    oddkind(["run", folder.bundle, "--source", folder.video, *out], say)
+    records = ("--out", folder.run_records, "--max-frames", str(frames))
+    oddkind(say, "run", folder.bundle, "--source", folder.video, *records)
+    some_unreadable = (0, 1)  # files among the user's pictures that are none
     say("# A folder of pictures, with a report")
-    with_pictures = ["--out", folder.results, "--heatmaps", "--report"]
-    # 1: some of the user's files are not pictures
-    oddkind(["score", folder.bundle, folder.unseen, *with_pictures], say, may_end_with=(0, 1))
+    results = ("--out", folder.results, "--heatmaps", "--report")
+    oddkind(say, "score", folder.bundle, folder.unseen, *results, may_end_with=some_unreadable)
     say("# How good is it? Random draws of one and two supports, all other pictures as questions")
-    draws = ["--shots", "1,2", "--draws", str(demo.size.draws), "--out", folder.evaluation]
-    oddkind(["evaluate", folder.bundle, folder.line, *draws], say, may_end_with=(0, 1))
+    draws = ("--shots", "1,2", "--draws", str(demo.size.draws), "--out", folder.evaluation)
+    oddkind(say, "evaluate", folder.bundle, folder.line, *draws, may_end_with=some_unreadable)

@@ -11,7 +11,7 @@ lacks() {
 }
 
 if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    found="$([ -n "$python" ] && "$python" -V 2>&1)"
+    found="$([ -n "$python" ] && "$python" -V 2>/dev/null)"
     lacks "Python 3.11 or newer needed, found ${found:-none}; install python3.11 or set PYTHON=/path/to/python3.11"
     exit 1
 fi
