@@ -53,10 +53,9 @@ def run(
     The caller opens and closes camera and sinks. A frame that cannot be inspected, a broken picture and a lost
     camera are `no_verdict` records; CameraError when the camera never opened, OutputError when a record is refused.
     """
-    stop = stop or threading.Event()
     watch = _ClassWatch(inspector, notify)
     counts: Counter[str] = Counter()
-    with closing(camera.frames(stop)) as frames:
+    with closing(camera.frames(stop or threading.Event())) as frames:
         for item in frames:
             watch.refresh()
             inspection = _inspect(item, inspector, always_type)
@@ -64,7 +63,7 @@ def run(
                 sink.write(inspection, item.frame_bgr if isinstance(item, Frame) else None)
             counts.update({"frames": 1, inspection.verdict: 1, "dropped": _dropped(item)})
             _tell_of_camera(item, camera, counts, notify)
-            if stop.is_set() or counts["frames"] == max_frames:
+            if counts["frames"] == max_frames:
                 break
     return RunSummary(**{name: counts[name] for name in RunSummary.__dataclass_fields__})
 

@@ -7,12 +7,13 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 from edge.draw import draw_inspection
-from edge.errors import OutputError, PictureError
+from edge.errors import OutputError
 from edge.pictures import FrameBgr, write_picture
 from edge.result import Inspection
 
@@ -64,7 +65,8 @@ class JsonLinesSink(Sink):
             raise
         except OSError as exc:
             if self._is_file:
-                self._stream.truncate(start)
+                with suppress(OSError):
+                    self._stream.truncate(start)
             raise OutputError(
                 f"{self._name}: record {inspection.result_id} cannot be written ({exc.strerror or exc}); "
                 "free some space, then run again: records are appended"
@@ -79,7 +81,7 @@ class JsonLinesSink(Sink):
 class AnnotatedFrameSink(Sink):
     """Frames with their verdict drawn on them, as JPEG files in a folder; the `keep` newest stay.
 
-    A disk that refuses a picture costs the picture, not the inspection: `notify` hears of it once.
+    What goes wrong with a picture costs the picture, not the inspection: `notify` hears of it once.
     """
 
     def __init__(self, folder: Path, keep: int, notify: Notify) -> None:
@@ -99,9 +101,11 @@ class AnnotatedFrameSink(Sink):
         path = self._folder / annotated_name(inspection)
         try:
             write_picture(path, draw_inspection(frame_bgr, inspection))
-        except PictureError as exc:
-            self._notify_once(f"annotated frames are not complete: {exc}")
-            return
+            self._keep_newest(path)
+        except Exception as exc:  # a full disk, or a frame too strange to draw on
+            self._notify_once(f"annotated frames are not complete: {str(exc) or type(exc).__name__}")
+
+    def _keep_newest(self, path: Path) -> None:
         self._kept.pop(path, None)  # a picture that was written again is the newest
         self._kept[path] = None
         while len(self._kept) > self._keep:

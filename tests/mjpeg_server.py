@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 
 BOUNDARY = b"frame"
+USER = "inspector"
 
 
 def plain_frame(number: int) -> np.ndarray:
@@ -36,8 +38,13 @@ class MjpegServer:
     @property
     def url(self) -> str:
         """Address of the stream, with the password in it when there is one."""
-        login = f"inspector:{self.password}@" if self.password else ""
+        login = f"{USER}:{self.password}@" if self.password else ""
         return f"http://{login}127.0.0.1:{self.port}/video.mjpg"
+
+    def admits(self, authorization: str | None) -> bool:
+        """Whether a request with this header may see the stream."""
+        login = base64.b64encode(f"{USER}:{self.password}".encode()).decode()
+        return not self.password or authorization == f"Basic {login}"
 
     def start(self) -> None:
         """Listen, on the same port as before."""
@@ -93,6 +100,11 @@ def _handler_for(camera: MjpegServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             camera._thawed.wait()
+            if not camera.admits(self.headers.get("Authorization")):
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                self.end_headers()
+                return
             self.send_response(200)
             self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}")
             self.end_headers()
