@@ -15,10 +15,14 @@ from edge.text_table import aligned
 
 @dataclass(frozen=True)
 class KindFigures:
-    """One folder of unseen pictures. rejected: judged a defect. named_right: rejected under the folder's name."""
+    """One folder of unseen pictures; one without a verdict neither passed nor was rejected.
+
+    named_right: rejected under the folder's name.
+    """
 
     kind: str
     pictures: int
+    passed: int
     rejected: int
     named_right: int
 
@@ -37,7 +41,7 @@ class DemoFigures:
 
     def __str__(self) -> str:
         bad = [k for k in self.kinds if k.kind != GOOD]
-        good = next((k for k in self.kinds if k.kind == GOOD), KindFigures(GOOD, 0, 0, 0))
+        good = next((k for k in self.kinds if k.kind == GOOD), KindFigures(GOOD, 0, 0, 0, 0))
         defects, rejected, named = (sum(getattr(k, f) for k in bad) for f in ("pictures", "rejected", "named_right"))
         rows = [("unseen pictures of", "shown", "rejected", "named right")]
         rows += [(k.kind, str(k.pictures), str(k.rejected), str(k.named_right)) for k in bad]
@@ -45,7 +49,7 @@ class DemoFigures:
             [
                 aligned([*rows, (GOOD, str(good.pictures), str(good.rejected))]),
                 "",
-                f"  {good.pictures - good.rejected} of {good.pictures} good parts passed; {rejected} of {defects} bad "
+                f"  {good.passed} of {good.pictures} good parts passed; {rejected} of {defects} bad "
                 f"parts were rejected, {named} of them by the right name (chance: 1 in {len(bad)}).",
                 f"  Camera run: {self.frames} frames, {self.frame_ms:.0f} ms a frame (median, one thread).",
             ]
@@ -69,13 +73,14 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _kind_figures(records: list[dict[str, Any]]) -> list[KindFigures]:
-    pictures, rejected, named = Counter[str](), Counter[str](), Counter[str]()
+    pictures, passed, rejected, named = (Counter[str]() for _ in range(4))
     for record in records:
         kind = Path(record["path"]).parts[0]
         pictures[kind] += 1
+        passed[kind] += record["verdict"] == "good"
         rejected[kind] += record["verdict"] == "defect"
         named[kind] += record["verdict"] == "defect" and record["defect_class"] == kind
-    return [KindFigures(kind, pictures[kind], rejected[kind], named[kind]) for kind in sorted(pictures)]
+    return [KindFigures(kind, pictures[kind], passed[kind], rejected[kind], named[kind]) for kind in sorted(pictures)]
 
 
 def _frame_ms(record: dict[str, Any]) -> float:
