@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.errors import BundleError
 from edge.manifest import ScoreFacts
 from edge.memory_bank import MemoryBank
 
@@ -19,11 +22,39 @@ MAP_SCALE = 4
 
 
 @dataclass(frozen=True)
+class PlaceStatistics:
+    """What good parts show at each place: mean and standard deviation of the smoothed patch distance, (h, w) each.
+
+    A part's rim varies more than its middle; without this the rim is the strangest place of every picture.
+    """
+
+    mean: Floats
+    std: Floats
+
+    def save(self, path: Path) -> None:
+        """Write without pickle."""
+        np.savez(path, mean=self.mean, std=self.std)
+
+    @classmethod
+    def load(cls, path: Path, grid_hw: tuple[int, int]) -> PlaceStatistics:
+        """Read without pickle; BundleError when the arrays do not fit the patch grid."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                places = cls(stored["mean"], stored["std"])
+        except (OSError, ValueError, KeyError, BadZipFile) as exc:
+            raise BundleError(f"{path}: not place statistics ({exc}); calibrate again") from exc
+        if places.mean.shape != grid_hw or places.std.shape != grid_hw or not (places.std > 0).all():
+            raise BundleError(f"{path}: does not fit a patch grid of {grid_hw}; calibrate again")
+        return places
+
+
+@dataclass(frozen=True)
 class Anomaly:
     """What the bank says of one picture.
 
-    standardised: (N, D). nearest_rows: (N,) bank rows. patch_scores: (h, w) smoothed L2 distances.
-    anomaly_map: (h * MAP_SCALE, w * MAP_SCALE), the same drawn finer. anomaly_score: grows with strangeness.
+    standardised: (N, D). nearest_rows: (N,) bank rows. patch_scores: (h, w), in standard deviations over what
+    good parts show at that place. anomaly_map: (h * MAP_SCALE, w * MAP_SCALE), the same drawn finer.
+    anomaly_score: mean of the largest patch scores; grows with strangeness.
     """
 
     standardised: Floats
@@ -33,11 +64,12 @@ class Anomaly:
     anomaly_score: float
 
 
-def detect(patch_embeddings: Floats, grid_hw: tuple[int, int], bank: MemoryBank, score: ScoreFacts) -> Anomaly:
+def detect(patch_embeddings: Floats, bank: MemoryBank, places: PlaceStatistics, score: ScoreFacts) -> Anomaly:
     """(N, D) patch embeddings -> Anomaly."""
     standardised = bank.standardise(patch_embeddings)
     distances, rows = bank.nearest(standardised)
-    patch_scores = smooth(distances.reshape(grid_hw), score.map_sigma_patches)
+    smoothed = smooth(distances.reshape(places.mean.shape), score.map_sigma_patches)
+    patch_scores = (smoothed - places.mean) / places.std
     return Anomaly(
         standardised=standardised,
         nearest_rows=rows,

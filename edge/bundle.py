@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edge.anomaly import PlaceStatistics
 from edge.backend import Backend, load_backend
 from edge.class_store import CLASSES_FILE
 from edge.errors import BundleError
@@ -15,6 +16,7 @@ from edge.manifest import BackendName, BundleManifest, Embedding, Precision, rea
 from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays
 
 CENTRE_FILE = "descriptor_centre.npy"
+PLACES_FILE = "place_statistics.npz"
 PROVENANCE_FILE = "provenance.json"
 
 
@@ -67,6 +69,10 @@ class Bundle:
         if facts.search == "hnsw" and facts.index:
             index = HnswIndex.load(self.folder / INDEX_FILE, facts.search_dim, facts.rows, facts.index.ef)
         return MemoryBank(arrays, columns, index)
+
+    def load_place_statistics(self) -> PlaceStatistics:
+        """What good parts show at each place of the patch grid."""
+        return PlaceStatistics.load(self.folder / PLACES_FILE, self.manifest.embedding.grid_hw)
 
     def load_descriptor_centre(self) -> npt.NDArray[np.float32]:
         """(F,) mean descriptor of the product's pseudo-defects."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,7 @@ def descriptor_dim(embedding: Embedding) -> int:
 def view_slices(embedding: Embedding) -> list[slice]:
     """Columns of each view in a descriptor: per pooling width, raw then residual, one view a tap."""
     starts = np.cumsum([0] + [tap.channels for tap in embedding.taps] * 2 * len(POOLING_FRACTIONS))
-    return [slice(int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [slice(int(a), int(b)) for a, b in pairwise(starts)]
 
 
 def describe(anomaly: Anomaly, region: OddRegion, bank: MemoryBank) -> Floats:
@@ -43,11 +45,11 @@ def describe(anomaly: Anomaly, region: OddRegion, bank: MemoryBank) -> Floats:
 
 
 def pooling_weights(patch_scores: Floats, region: OddRegion, fraction: float) -> Floats:
-    """(h, w) weights that sum to 1, only on the region's patches at or over `fraction` of its peak."""
+    """(h, w) weights that sum to 1, on the region's patches over `fraction` of its peak's height over the median."""
     size_wh = (patch_scores.shape[1], patch_scores.shape[0])
     cover = cv2.resize(region.mask.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
-    scores = np.where(cover > 0, patch_scores, 0)
-    weights = np.maximum(scores - fraction * scores.max(), 0) * cover
+    base, peak = float(np.median(patch_scores)), float(patch_scores[cover > 0].max())
+    weights = np.maximum(patch_scores - (base + fraction * (peak - base)), 0) * cover
     total = float(weights.sum())
     if not total > 0:  # a box on a flat map: every patch of it counts the same
         weights, total = cover, float(cover.sum())

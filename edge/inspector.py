@@ -33,7 +33,9 @@ class Inspector:
     ) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
         self.backbone = bundle.load_backbone(backend, precision, threads)
+        self.precision = precision or bundle.manifest.calibrated_precision
         self.bank = bundle.load_memory_bank()
+        self.places = bundle.load_place_statistics()
         self.head = bundle.load_relation_head()
         self.centre = bundle.load_descriptor_centre()
         self.image_threshold = self.manifest.thresholds.image_threshold
@@ -55,8 +57,19 @@ class Inspector:
 
     def inspect(self, frame_bgr: FrameBgr, provenance: Provenance, always_type: bool = False) -> Inspection:
         """(H, W, 3) uint8 BGR -> verdict, odd regions and, when classes are enrolled, their names."""
+        return self.examine(frame_bgr, provenance, always_type)[0]
+
+    def examine(
+        self, frame_bgr: FrameBgr, provenance: Provenance, always_type: bool = False
+    ) -> tuple[Inspection, Anomaly]:
+        """The same, and the anomaly map it came from, for those who draw it."""
         clock = StageClock()
         anomaly = self.detect(frame_bgr, clock)
+        return self._judge(anomaly, frame_bgr, provenance, always_type, clock), anomaly
+
+    def _judge(
+        self, anomaly: Anomaly, frame_bgr: FrameBgr, provenance: Provenance, always_type: bool, clock: StageClock
+    ) -> Inspection:
         score, threshold = anomaly.anomaly_score, self.image_threshold
         if not math.isfinite(score):
             return no_verdict(provenance, self.manifest.bundle_id, threshold, f"anomaly score is {score}")
@@ -84,7 +97,7 @@ class Inspector:
         with clock.stage("backbone"):
             patch_embeddings = self.backbone.run({"images": images})[0]  # (N, D)
         with clock.stage("memory_bank"):
-            return detect(patch_embeddings, self.manifest.embedding.grid_hw, self.bank, self.manifest.score)
+            return detect(patch_embeddings, self.bank, self.places, self.manifest.score)
 
     def find_regions(self, anomaly: Anomaly) -> list[OddRegion]:
         """Odd regions of a picture, at least the strangest one, strongest first."""

@@ -45,12 +45,12 @@ class OddRegion:
 def find_regions(anomaly_map: Floats, pixel_threshold: float, at_least_one: bool = False) -> list[OddRegion]:
     """8-connected cells over `pixel_threshold`, strongest first, MAX_REGIONS at most.
 
-    `at_least_one`: when no cell is over it, the cells within PEAK_FRACTION of the peak that touch the peak.
+    `at_least_one`: when none is over it, the cells around the peak with PEAK_FRACTION of its height over the median.
     """
     regions = _components(anomaly_map, anomaly_map > pixel_threshold)
     if not regions and at_least_one:
-        peak = float(anomaly_map.max())
-        regions = _components(anomaly_map, anomaly_map >= PEAK_FRACTION * peak)[:1]
+        base, peak = float(np.median(anomaly_map)), float(anomaly_map.max())
+        regions = _components(anomaly_map, anomaly_map >= base + PEAK_FRACTION * (peak - base))[:1]
     return regions[:MAX_REGIONS]
 
 

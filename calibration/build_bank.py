@@ -1,0 +1,87 @@
+"""Patch embeddings of good pictures -> a memory bank, in memory that does not grow with their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from calibration.coreset import StreamingCoreset
+from calibration.good_pictures import Embedder, Track, no_track
+from edge.bundle import detection_columns
+from edge.memory_bank import MemoryBank, MemoryBankArrays, standardise
+
+# Channel statistics settle long before this many pictures; more would only be read twice.
+STATISTICS_PICTURES = 100
+REFINE_PICTURES = 200
+MIN_STD = 1e-6
+
+
+@dataclass(frozen=True)
+class BuiltBank:
+    """A bank and how well it covers: every patch seen is within coreset_radius of a row."""
+
+    bank: MemoryBank
+    coreset_radius: float
+    peak_pool_rows: int
+
+
+def build_bank(
+    embedder: Embedder,
+    paths: Sequence[Path],
+    detection_taps: tuple[str, ...],
+    rows: int,
+    track: Track = no_track,
+) -> BuiltBank:
+    """Three passes over `paths`: channel statistics, the streaming coreset of all, and one refinement of its rows."""
+    mean, std = channel_statistics(embedder, paths[:STATISTICS_PICTURES], track)
+    columns = detection_columns(embedder.embedding, detection_taps)
+    coreset = StreamingCoreset(rows, columns)
+    numbered = enumerate(embedder.embed_paths(paths))
+    for source_index, embeddings in track(numbered, "memory bank", len(paths)):
+        coreset.add(standardise(embeddings, mean, std), embedder.patch_origins(source_index))
+    vectors, origins, radius = coreset.result()
+    bank = MemoryBank(MemoryBankArrays(vectors, mean, std, origins[:, 0], origins[:, 1:]), columns)
+    sample = enumerate(embedder.embed_paths(paths[:REFINE_PICTURES]))
+    blocks = ((bank.standardise(e), embedder.patch_origins(i)) for i, e in sample)
+    arrays = refine(bank, track(blocks, "refinement", min(len(paths), REFINE_PICTURES)))
+    return BuiltBank(MemoryBank(arrays, columns), radius, coreset.peak_pool_rows)
+
+
+def refine(bank: MemoryBank, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> MemoryBankArrays:
+    """Move each row to the mean of the patches nearest to it (one Lloyd step); a row without patches stays.
+
+    The greedy choice takes patches at the edge of what is normal; between them ordinary surface is left far from
+    any row and looks as odd as a faint defect. blocks: standardised (n, D) and origins (n, 3). A row's
+    provenance becomes the patch nearest to where it was.
+    """
+    old = bank.arrays
+    total, count = np.zeros(old.vectors.shape), np.zeros(bank.rows, dtype=np.int64)
+    nearest, origins = np.full(bank.rows, np.inf), np.column_stack([old.source_index, old.patch_yx])
+    for standardised, patch_origins in blocks:
+        distances, rows = bank.nearest(standardised)
+        np.add.at(total, rows, standardised)
+        count += np.bincount(rows, minlength=bank.rows)
+        for patch in np.flatnonzero(distances < nearest[rows]):
+            if distances[patch] < nearest[rows[patch]]:
+                nearest[rows[patch]], origins[rows[patch]] = distances[patch], patch_origins[patch]
+    means = total / np.maximum(count, 1)[:, np.newaxis]
+    vectors = np.where(count[:, np.newaxis] > 0, means, old.vectors).astype(np.float32)
+    return replace(old, vectors=vectors, source_index=origins[:, 0], patch_yx=origins[:, 1:])
+
+
+def channel_statistics(
+    embedder: Embedder, paths: Sequence[Path], track: Track = no_track
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every feature over all patches of `paths`: two (D,) float32."""
+    total = np.zeros(embedder.embedding.dim)
+    total_sq = np.zeros(embedder.embedding.dim)
+    count = 0
+    for embeddings in track(embedder.embed_paths(paths), "statistics", len(paths)):
+        wide = embeddings.astype(np.float64)
+        total, total_sq, count = total + wide.sum(0), total_sq + (wide**2).sum(0), count + len(wide)
+    mean = total / count
+    std = np.sqrt(np.maximum(total_sq / count - mean**2, 0))
+    return mean.astype(np.float32), np.maximum(std, MIN_STD).astype(np.float32)

@@ -1,0 +1,235 @@
+"""Good pictures + model pack -> bundle. No torch: it runs on the device too."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from calibration.build_bank import build_bank
+from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
+from calibration.place_statistics import neutral_places, place_statistics
+from calibration.pseudo_samples import describe_samples, make_pseudo_samples, odd_patches
+from calibration.thresholds import Threshold, choose_threshold
+from calibration.typing_calibration import calibrate_typing
+from edge.anomaly import PlaceStatistics, detect, enlarge, mean_of_top_fraction
+from edge.backend import load_backend
+from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, graph_files
+from edge.descriptor import DESCRIPTOR_NAME, view_slices
+from edge.errors import UsageError
+from edge.manifest import (
+    MANIFEST_NAME,
+    BackendName,
+    BundleManifest,
+    IndexFacts,
+    MemoryBankFacts,
+    PackManifest,
+    Precision,
+    ScoreFacts,
+    ThresholdFacts,
+    TypingFacts,
+    read_manifest,
+    write_manifest,
+)
+from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank
+from edge.staging import refuse_taken, staged_folder
+
+SCORE = ScoreFacts(top_fraction=0.01, map_sigma_patches=1.0)
+HELD_OUT_FRACTION = 0.2
+MAX_HELD_OUT = 300
+# With fewer good pictures than this none is spared for good: each is scored by a bank built without it.
+CROSS_FIT_BELOW = 50
+FOLDS = 4
+RECALL_PICTURES = 16
+
+
+class IndexBank(Protocol):
+    """The stage that converts a bank to HNSW, see `export.bank_index`."""
+
+    def __call__(
+        self, folder: Path, bank: MemoryBank, good: np.ndarray, pseudo: np.ndarray, seed: int
+    ) -> tuple[IndexFacts, bool]:
+        """Write the index; its facts, and whether its recall lets it be searched instead of the vectors."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of `calibrate`. detection_taps: None means every tap of stride 8 and coarser."""
+
+    bank_rows: int = 2000
+    false_reject_rate: float = 0.01
+    backend: BackendName = "onnxruntime"
+    precision: Precision = "int8"
+    detection_taps: tuple[str, ...] | None = None
+    seed: int = 0
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """UsageError for a value that cannot mean anything."""
+        if not 1 <= self.bank_rows <= 1_000_000:
+            raise UsageError(f"--bank-rows {self.bank_rows}: expected 1 to 1000000")
+        if not 0 < self.false_reject_rate < 1:
+            raise UsageError(f"--false-reject-rate {self.false_reject_rate}: expected a share between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was built: the manifest, pictures left out, and the most memory the process held."""
+
+    manifest: BundleManifest
+    unreadable: tuple[str, ...]
+    coreset_pool_rows: int
+    peak_rss_mb: float
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Place statistics, and the thresholds of the scores normalised by them."""
+
+    places: PlaceStatistics
+    image: Threshold
+    pixel: Threshold
+
+
+def calibrate(
+    good_dir: Path,
+    pack: Path,
+    out: Path,
+    index_bank: IndexBank,
+    options: Options = Options(),
+    track: Track[Any] = no_track,
+) -> Calibration:
+    """Build a bundle at `out`, whole or not at all."""
+    options.check()
+    refuse_taken(out, MANIFEST_NAME, options.overwrite)
+    pack_manifest = read_manifest(pack, PackManifest)
+    embedder = Embedder.load(pack, pack_manifest, options.backend, options.precision)
+    pictures = GoodPictures.find(good_dir, options.seed)
+    taps = options.detection_taps or tuple(t.name for t in embedder.embedding.taps if t.stride >= 8)
+    fit, held_out = split(pictures.paths)
+    unseen = held_out or fit  # a small set has no unseen pictures: its own stand in, and are cross-fitted
+    with staged_folder(out, MANIFEST_NAME, options.overwrite) as folder:
+        built = build_bank(embedder, fit, taps, options.bank_rows, track)
+        samples = make_pseudo_samples(embedder, unseen, options.seed, track)
+        good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_paths(unseen[:RECALL_PICTURES])])
+        index, is_usable = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
+        bank = _as_on_device(folder, built.bank, index if is_usable else None)
+        if held_out:
+            maps = [distance_maps(embedder, bank, [path]) for path in track(held_out, "thresholds", len(held_out))]
+        else:
+            maps = [
+                _cross_fitted_maps(embedder, fit, fold, taps, options) for fold in track(range(FOLDS), "folds", FOLDS)
+            ]
+        thresholds = choose_thresholds(np.concatenate(maps), options.false_reject_rate)
+        descriptors, labels = describe_samples(samples, bank, thresholds.places, SCORE, thresholds.pixel.value)
+        _copy_graphs(pack, pack_manifest, folder)
+        head_facts = pack_manifest.relation_head
+        head = load_backend(pack, head_facts.graphs, "onnxruntime", "int8") if head_facts else None
+        typing = calibrate_typing(descriptors, labels, view_slices(embedder.embedding), head, options.seed)
+        bank.arrays.save(folder / BANK_FILE)
+        thresholds.places.save(folder / PLACES_FILE)
+        np.save(folder / CENTRE_FILE, typing.centre)
+        _write_provenance(folder, pictures.names()[: len(fit)])
+        manifest = BundleManifest(
+            pack_id=pack_manifest.pack_id,
+            product=good_dir.resolve().name,
+            target=pack_manifest.target,
+            embedding=pack_manifest.embedding,
+            graphs=pack_manifest.graphs,
+            relation_head=pack_manifest.relation_head,
+            calibrated_backend=options.backend,
+            calibrated_precision=options.precision,
+            good_pictures=len(pictures.paths),
+            memory_bank=MemoryBankFacts(
+                rows=bank.rows,
+                detection_taps=taps,
+                search_dim=bank.keys.shape[1],
+                search="hnsw" if is_usable else "exact",
+                coreset_radius=round(built.coreset_radius, 4),
+                index=index,
+            ),
+            score=SCORE,
+            thresholds=_threshold_facts(thresholds, len(unseen), options),
+            typing=TypingFacts(
+                descriptor=DESCRIPTOR_NAME,
+                descriptor_dim=len(typing.centre),
+                unknown_threshold=round(typing.unknown_threshold, 6),
+            ),
+            versions={"oddkind": version("oddkind"), embedder.backend.name: embedder.backend.version},
+        )
+        manifest = write_manifest(folder, manifest)
+    return Calibration(manifest, pictures.unreadable, built.peak_pool_rows, _peak_rss_mb())
+
+
+def split(paths: Sequence[Path]) -> tuple[Sequence[Path], Sequence[Path]]:
+    """Pictures for the bank and pictures held out; a small set holds out none and is cross-fitted instead."""
+    if len(paths) < CROSS_FIT_BELOW:
+        return paths, ()
+    held_out = min(round(HELD_OUT_FRACTION * len(paths)), MAX_HELD_OUT)
+    return paths[:-held_out], paths[-held_out:]
+
+
+def distance_maps(embedder: Embedder, bank: MemoryBank, paths: Sequence[Path]) -> np.ndarray:
+    """(n, h, w) smoothed patch distances, not yet normalised by place."""
+    neutral = neutral_places(embedder.embedding.grid_hw)
+    return np.stack([detect(e, bank, neutral, SCORE).patch_scores for e in embedder.embed_paths(paths)])
+
+
+def choose_thresholds(good_maps: np.ndarray, false_reject_rate: float) -> Thresholds:
+    """(n, h, w) distance maps of good pictures the bank has not seen -> place statistics and both thresholds."""
+    places = place_statistics(good_maps)
+    maps = (good_maps - places.mean) / places.std
+    image_scores = np.array([mean_of_top_fraction(m, SCORE.top_fraction) for m in maps])
+    map_peaks = np.array([enlarge(m).max() for m in maps])
+    return Thresholds(
+        places, choose_threshold(image_scores, false_reject_rate), choose_threshold(map_peaks, false_reject_rate)
+    )
+
+
+def _cross_fitted_maps(
+    embedder: Embedder, paths: Sequence[Path], fold: int, taps: tuple[str, ...], options: Options
+) -> np.ndarray:
+    rest = [path for i, path in enumerate(paths) if i % FOLDS != fold]
+    without = build_bank(embedder, rest, taps, options.bank_rows).bank
+    return distance_maps(embedder, without, paths[fold::FOLDS])
+
+
+def _as_on_device(folder: Path, bank: MemoryBank, index: IndexFacts | None) -> MemoryBank:
+    if index is None:
+        return bank
+    hnsw = HnswIndex.load(folder / INDEX_FILE, bank.keys.shape[1], bank.rows, index.ef)
+    return MemoryBank(bank.arrays, bank.detection_columns, hnsw)
+
+
+def _threshold_facts(thresholds: Thresholds, count: int, options: Options) -> ThresholdFacts:
+    return ThresholdFacts(
+        image_threshold=thresholds.image.value,
+        pixel_threshold=thresholds.pixel.value,
+        false_reject_rate=options.false_reject_rate,
+        promised_false_reject_rate=round(thresholds.image.promised_false_reject_rate, 5),
+        method=thresholds.image.method,
+        held_out_pictures=count,
+    )
+
+
+def _copy_graphs(pack: Path, manifest: PackManifest, folder: Path) -> None:
+    names = graph_files(manifest.graphs)
+    if manifest.relation_head:
+        names += graph_files(manifest.relation_head.graphs)
+    for name in names:
+        shutil.copyfile(pack / name, folder / name)
+
+
+def _write_provenance(folder: Path, names: list[str]) -> None:
+    (folder / PROVENANCE_FILE).write_text(json.dumps({"sources": names}, indent=1) + "\n", encoding="utf-8")
+
+
+def _peak_rss_mb() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

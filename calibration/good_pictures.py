@@ -1,0 +1,87 @@
+"""Good pictures: found, checked, split, and embedded through the very graph the device runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from edge.backend import Backend, load_backend
+from edge.errors import CalibrationError, PictureError
+from edge.manifest import BackendName, Embedding, PackManifest, Precision
+from edge.pictures import FrameBgr, iter_picture_paths, read_picture
+from edge.preprocess import to_network_input
+
+Item = TypeVar("Item")
+Track = Callable[[Iterable[Item], str, int], Iterable[Item]]
+
+MIN_GOOD_PICTURES = 4
+
+
+@dataclass(frozen=True)
+class GoodPictures:
+    """Readable good pictures of one folder in a seeded order, and the files that were left out."""
+
+    folder: Path
+    paths: tuple[Path, ...]
+    unreadable: tuple[str, ...]
+
+    @classmethod
+    def find(cls, folder: Path, seed: int) -> GoodPictures:
+        """CalibrationError when the folder is missing or holds fewer than MIN_GOOD_PICTURES readable pictures."""
+        if not folder.is_dir():
+            raise CalibrationError(f"{folder}: no such folder; give the folder of good pictures")
+        readable, unreadable = [], []
+        for path in iter_picture_paths(folder):
+            try:
+                read_picture(path)
+                readable.append(path)
+            except PictureError as exc:
+                unreadable.append(str(exc))
+        if len(readable) < MIN_GOOD_PICTURES:
+            broken = f" and {len(unreadable)} that cannot be read" if unreadable else ""
+            raise CalibrationError(
+                f"{folder}: {len(readable)} readable pictures{broken}, at least {MIN_GOOD_PICTURES} good ones needed"
+            )
+        order = np.random.default_rng(seed).permutation(len(readable))
+        return cls(folder, tuple(readable[i] for i in order), tuple(unreadable))
+
+    def names(self) -> list[str]:
+        """Paths relative to the folder, in order."""
+        return [path.relative_to(self.folder).as_posix() for path in self.paths]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """Frames -> patch embeddings, through one backend and graph."""
+
+    backend: Backend
+    embedding: Embedding
+
+    @classmethod
+    def load(cls, pack: Path, manifest: PackManifest, backend: BackendName, precision: Precision) -> Embedder:
+        """Load the pack's graph."""
+        return cls(load_backend(pack, manifest.graphs, backend, precision), manifest.embedding)
+
+    def embed(self, frame_bgr: FrameBgr) -> np.ndarray:
+        """(H, W, 3) -> (N, D), backbone units."""
+        return self.backend.run({"images": to_network_input(frame_bgr, self.embedding)})[0]
+
+    def embed_paths(self, paths: Iterable[Path]) -> Iterator[np.ndarray]:
+        """One picture in memory at a time."""
+        for path in paths:
+            yield self.embed(read_picture(path))
+
+    def patch_origins(self, source_index: int) -> np.ndarray:
+        """(N, 3) int64: source number, patch row, patch column."""
+        h, w = self.embedding.grid_hw
+        row, column = np.divmod(np.arange(h * w), w)
+        return np.stack([np.full(h * w, source_index), row, column], axis=1)
+
+
+def no_track(items: Iterable[Item], label: str, length: int) -> Iterable[Item]:
+    """The silent progress reporter."""
+    return items
