@@ -20,6 +20,7 @@ FrameBgr = npt.NDArray[np.uint8]
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 MIN_SIDE_PX = 8
+MAX_FILE_BYTES = 2**30  # more than MAX_PIXELS in 16 bits, uncompressed: a video, say, is not read into memory
 
 
 def read_picture(path: Path) -> FrameBgr:
@@ -28,6 +29,8 @@ def read_picture(path: Path) -> FrameBgr:
     16-bit pictures are scaled to 8 bits by their format's full range, grey ones repeated to three channels.
     """
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise PictureError(f"{path}: {path.stat().st_size} bytes, at most {MAX_FILE_BYTES} are read")
         encoded = np.fromfile(path, dtype=np.uint8)
     except OSError as exc:
         raise PictureError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
