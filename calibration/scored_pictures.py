@@ -1,0 +1,134 @@
+"""One pass over labelled pictures: what every figure of an evaluation is made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from calibration.dataset import GOOD, Dataset, Sample
+from calibration.good_pictures import Track, no_track
+from calibration.metrics import PixelTally
+from edge.anomaly import Anomaly
+from edge.class_store import Support
+from edge.descriptor import describe
+from edge.errors import PictureError
+from edge.inspector import Inspector
+from edge.pictures import FrameBgr, read_picture
+from edge.regions import BoxXyxy
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ScoredPicture:
+    """One picture through the bundle. descriptor: (F,) of its strongest region, also when the part is good."""
+
+    name: str
+    kind: str
+    anomaly_score: float
+    region_count: int
+    box_xyxy: BoxXyxy
+    descriptor: Floats
+
+
+@dataclass(frozen=True)
+class ScoredPictures:
+    """Columns over n pictures. kinds: (n,) `good` or the type. scores: (n,). descriptors: (n, F)."""
+
+    rows: tuple[ScoredPicture, ...]
+    kinds: npt.NDArray[np.str_]
+    scores: npt.NDArray[np.float64]
+    descriptors: Floats
+
+    @classmethod
+    def of(cls, rows: Sequence[ScoredPicture]) -> ScoredPictures:
+        """At least one picture."""
+        return cls(
+            rows=tuple(rows),
+            kinds=np.array([row.kind for row in rows]),
+            scores=np.array([row.anomaly_score for row in rows]),
+            descriptors=np.stack([row.descriptor for row in rows]),
+        )
+
+    @property
+    def is_defect(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether the part ought to be rejected."""
+        return np.asarray(self.kinds != GOOD)
+
+    def supports(self, numbers: npt.NDArray[np.int64]) -> tuple[Support, ...]:
+        """These pictures as if `enrol --force` had taken them."""
+        chosen = (self.rows[i] for i in numbers)
+        return tuple(Support(p.kind, p.name, "", p.box_xyxy, p.anomaly_score, "") for p in chosen)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """pixels: None when the data set has no masks. left_out: why a picture counts nowhere, one line each."""
+
+    pictures: ScoredPictures
+    pixels: PixelTally | None
+    defects_without_mask: int
+    left_out: tuple[str, ...]
+
+
+def score_pictures(inspector: Inspector, dataset: Dataset, track: Track[Sample] = no_track) -> Pass:
+    """Every picture once through `Inspector.detect`; no map is kept, so thousands of pictures need no memory."""
+    rows: list[ScoredPicture] = []
+    left_out: list[str] = []
+    pixels = PixelTally() if dataset.has_masks else None
+    without_mask = 0
+    for sample in track(dataset.samples, "evaluate", len(dataset.samples)):
+        try:
+            frame_bgr, mask = _read(sample)
+            anomaly = inspector.detect(frame_bgr)
+            if not math.isfinite(anomaly.anomaly_score):
+                raise PictureError(f"{sample.path}: anomaly score is {anomaly.anomaly_score}")
+        except PictureError as exc:
+            left_out.append(str(exc))
+            continue
+        rows.append(_scored(inspector, dataset, sample, frame_bgr, anomaly))
+        if pixels is not None and mask is not None:
+            pixels.add(_to_source_pixels(anomaly.anomaly_map, mask.shape), mask)
+        without_mask += mask is None
+    if not rows:
+        raise PictureError(f"{dataset.folder}: none of {len(left_out)} pictures can be read; the first: {left_out[0]}")
+    return Pass(ScoredPictures.of(rows), pixels, without_mask, tuple(left_out))
+
+
+def _scored(
+    inspector: Inspector, dataset: Dataset, sample: Sample, frame_bgr: FrameBgr, anomaly: Anomaly
+) -> ScoredPicture:
+    regions = inspector.find_regions(anomaly)
+    return ScoredPicture(
+        name=sample.path.relative_to(dataset.folder).as_posix(),
+        kind=sample.kind,
+        anomaly_score=anomaly.anomaly_score,
+        region_count=len(regions),
+        box_xyxy=regions[0].box_xyxy((frame_bgr.shape[0], frame_bgr.shape[1])),
+        descriptor=describe(anomaly, regions[0], inspector.bank),
+    )
+
+
+def _read(sample: Sample) -> tuple[FrameBgr, npt.NDArray[np.bool_] | None]:
+    """The picture, and where it is odd: nowhere on a good part, unknown without a mask."""
+    frame_bgr = read_picture(sample.path)
+    if not sample.is_defect:
+        return frame_bgr, np.zeros(frame_bgr.shape[:2], dtype=np.bool_)
+    if sample.mask_path is None:
+        return frame_bgr, None
+    mask = read_picture(sample.mask_path).max(axis=2) > 0
+    if mask.shape != frame_bgr.shape[:2]:
+        raise PictureError(
+            f"{sample.mask_path}: {mask.shape[1]} x {mask.shape[0]} px, "
+            f"its picture is {frame_bgr.shape[1]} x {frame_bgr.shape[0]}; make the mask again"
+        )
+    return frame_bgr, mask
+
+
+def _to_source_pixels(anomaly_map: Floats, hw: tuple[int, ...]) -> Floats:
+    return np.asarray(cv2.resize(anomaly_map, (hw[1], hw[0]), interpolation=cv2.INTER_LINEAR), dtype=np.float32)

@@ -1,0 +1,181 @@
+"""The timing loop: bare backbone, good frame and rejected frame in turns, so that noise hits all three."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.bundle import Bundle
+from edge.class_store import ClassStore, Support
+from edge.descriptor import view_slices
+from edge.inspector import Inspector
+from edge.memory_bank import INDEX_FILE, HnswIndex
+from edge.pictures import FrameBgr
+from edge.preprocess import to_network_input
+from edge.relation import RelationClassifier
+from edge.result import Provenance, utc_now
+
+WARM_UP_FRAMES = 5
+SEARCH_ROUNDS = 30
+# Scores are distances, 0 and up: these thresholds decide the verdict whatever the frame shows.
+ALWAYS_GOOD, ALWAYS_REJECTED = 1e9, -1.0
+# Classes for a bundle in which none is enrolled, so that typing has something to do.
+OWN_CLASSES, OWN_SHOTS = 5, 2
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Milliseconds."""
+
+    p50: float
+    p95: float
+
+    @classmethod
+    def of(cls, latencies_ms: list[float]) -> Percentiles:
+        """At least one latency."""
+        p50, p95 = np.percentile(latencies_ms, [50, 95])
+        return cls(round(float(p50), 3), round(float(p95), 3))
+
+
+@dataclass
+class FrameTimings:
+    """Milliseconds of each frame so far: frame in memory -> JSON line, and its stages."""
+
+    whole: list[float] = field(default_factory=list)
+    stages: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def stage_percentiles(self) -> dict[str, Percentiles]:
+        """Per stage, in the order of work."""
+        return {name: Percentiles.of(latencies) for name, latencies in self.stages.items()}
+
+
+@dataclass(frozen=True)
+class LatencyFigures:
+    """good: detection alone. rejected: detection, regions and typing. ratio: whole frame over bare backbone, p50."""
+
+    bare_backbone_ms: Percentiles
+    good_frame_ms: Percentiles
+    rejected_frame_ms: Percentiles
+    good_ratio: float
+    rejected_ratio: float
+    good_stages_ms: dict[str, Percentiles]
+    rejected_stages_ms: dict[str, Percentiles]
+    regions_typed: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class SearchFigures:
+    """One frame's patches looked up in this bank, one thread. hnsw_ms and recall: None when it has no index."""
+
+    queries: int
+    exact_ms: Percentiles
+    hnsw_ms: Percentiles | None
+    recall_at_1: float | None
+
+
+def time_frames(inspector: Inspector, frame_bgr: FrameBgr, frames: int) -> LatencyFigures:
+    """Inspect the frame `frames` times as a good and as a rejected one."""
+    if not inspector.classifier.names:
+        inspector.classifier = own_classifier(inspector)
+    inputs = {"images": to_network_input(frame_bgr, inspector.manifest.embedding)}
+    bare: list[float] = []
+    good, rejected = FrameTimings(), FrameTimings()
+    regions_typed = 0
+    for number in range(-WARM_UP_FRAMES, frames):
+        if number == 0:
+            bare, good, rejected = [], FrameTimings(), FrameTimings()
+        bare.append(_latency_ms(lambda: inspector.backbone.run(inputs)))
+        _time_frame(inspector, frame_bgr, ALWAYS_GOOD, good)
+        regions_typed = _time_frame(inspector, frame_bgr, ALWAYS_REJECTED, rejected)
+    backbone, whole_good, whole_rejected = (Percentiles.of(t) for t in (bare, good.whole, rejected.whole))
+    return LatencyFigures(
+        bare_backbone_ms=backbone,
+        good_frame_ms=whole_good,
+        rejected_frame_ms=whole_rejected,
+        good_ratio=round(whole_good.p50 / backbone.p50, 3),
+        rejected_ratio=round(whole_rejected.p50 / backbone.p50, 3),
+        good_stages_ms=good.stage_percentiles(),
+        rejected_stages_ms=rejected.stage_percentiles(),
+        regions_typed=regions_typed,
+        classes=len(inspector.classifier.names),
+    )
+
+
+def time_search(inspector: Inspector, frame_bgr: FrameBgr) -> SearchFigures:
+    """Exact and HNSW search of the same patches in turns; the bank's own columns and `ef`."""
+    bank = inspector.bank
+    queries = np.ascontiguousarray(inspector.detect(frame_bgr).standardised[:, bank.detection_columns])
+    index = load_index(inspector.bundle)
+    exact_ms, hnsw_ms = [], []
+    for _ in range(SEARCH_ROUNDS):
+        exact_ms.append(_latency_ms(lambda: bank.nearest_rows_exact(queries)))
+        if index is not None:
+            hnsw_ms.append(_latency_ms(lambda: index.nearest_rows(queries)))
+    return SearchFigures(
+        queries=len(queries),
+        exact_ms=Percentiles.of(exact_ms),
+        hnsw_ms=Percentiles.of(hnsw_ms) if index else None,
+        recall_at_1=round(_recall(bank.keys, queries, bank.nearest_rows_exact(queries), index), 4) if index else None,
+    )
+
+
+def load_index(bundle: Bundle) -> HnswIndex | None:
+    """The bundle's HNSW index, also when calibration found exact search to be the better choice."""
+    facts = bundle.manifest.memory_bank
+    if facts.index is None or INDEX_FILE not in bundle.manifest.files:
+        return None
+    return HnswIndex.load(bundle.folder / INDEX_FILE, facts.search_dim, facts.rows, facts.index.ef)
+
+
+def own_classifier(inspector: Inspector) -> RelationClassifier:
+    """Supports scattered around the bundle's descriptor centre: typing costs the same whatever they show."""
+    rng = np.random.default_rng(0)
+    numbers = [k for k in range(OWN_CLASSES) for _ in range(OWN_SHOTS)]
+    supports = tuple(Support(f"class {k}", "bench", "", (0, 0, 1, 1), 0.0, "") for k in numbers)
+    scatter = rng.standard_normal((len(numbers), len(inspector.centre))).astype(np.float32)
+    manifest = inspector.manifest
+    return RelationClassifier(
+        ClassStore(manifest.bundle_id, supports, inspector.centre + scatter),
+        inspector.centre,
+        view_slices(manifest.embedding),
+        manifest.typing.unknown_threshold,
+        inspector.head,
+    )
+
+
+def _time_frame(inspector: Inspector, frame_bgr: FrameBgr, image_threshold: float, timings: FrameTimings) -> int:
+    """Inspect once, keep the latencies; number of regions found."""
+    inspector.image_threshold = image_threshold
+    provenance = Provenance("bench", 0, utc_now())
+    started_s = perf_counter()
+    inspection = inspector.inspect(frame_bgr, provenance)
+    inspected_s = perf_counter()
+    inspection.to_json()
+    ended_s = perf_counter()
+    timings.whole.append((ended_s - started_s) * 1e3)
+    for stage, latency_ms in {**inspection.latency_ms, "record": (ended_s - inspected_s) * 1e3}.items():
+        timings.stages[stage].append(latency_ms)
+    return len(inspection.regions)
+
+
+def _recall(
+    keys: npt.NDArray[np.float32],
+    queries: npt.NDArray[np.float32],
+    exact_rows: npt.NDArray[np.int64],
+    index: HnswIndex,
+) -> float:
+    """Share of queries whose HNSW neighbour is no farther than the exact one; ties count as found."""
+    found = np.linalg.norm(queries - keys[index.nearest_rows(queries)], axis=1)
+    return float(np.mean(found <= np.linalg.norm(queries - keys[exact_rows], axis=1) * (1 + 1e-6)))
+
+
+def _latency_ms(work: Callable[[], object]) -> float:
+    started_s = perf_counter()
+    work()
+    return (perf_counter() - started_s) * 1e3
