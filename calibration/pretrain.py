@@ -1,0 +1,217 @@
+"""Good pictures of one or more products -> a relation head in the model pack, without one real defect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from calibration.episodes import EpisodePool, split_classes
+from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
+from calibration.pack_head import check_writable, install_head
+from calibration.pseudo_defects import PseudoClass, draw_pseudo_classes
+from calibration.pseudo_regions import ProductRegions, describe_pseudo_defects, load_product
+from edge.descriptor import descriptor_dim, view_slices
+from edge.errors import CalibrationError, PictureError, UsageError
+from edge.manifest import Embedding, PackManifest, RelationHeadFacts, Target, read_manifest
+from edge.pictures import FrameBgr, iter_picture_paths, read_picture
+
+if TYPE_CHECKING:
+    import torch
+
+    from calibration.train_relation import Accuracy
+
+MIN_GOOD_PICTURES = 6
+MIN_CLASSES = 16
+PER_CLASS = 8
+PICTURES_PER_PRODUCT = 200
+BANK_ROWS = 2000
+HELD_OUT_SHARE = 0.25
+MAX_TEXTURES, TEXTURE_PX = 200, 256
+EXPORT_EXAMPLES = 256
+
+ExportHead = Callable[..., tuple[dict[str, str], dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of `pretrain`. classes: pseudo-defect classes, a quarter of them held out to measure on."""
+
+    classes: int = 180
+    episodes: int = 1000
+    textures: Path | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """UsageError for a value that cannot mean anything."""
+        if self.classes < MIN_CLASSES:
+            raise UsageError(f"--classes {self.classes}: at least {MIN_CLASSES} needed, a quarter of them is held out")
+        if self.episodes < 1:
+            raise UsageError(f"--episodes {self.episodes}: at least 1 needed")
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What came of it. written: False when the head names held-out classes no better than the cosine does.
+
+    regions, missed: pseudo-defects found and not found on the anomaly map. manifest: of the pack as it is now.
+    """
+
+    manifest: PackManifest
+    accuracy: Accuracy
+    written: bool
+    products: tuple[str, ...]
+    pictures: int
+    unreadable: tuple[str, ...]
+    regions: int
+    missed: int
+
+
+def pretrain(
+    pack: Path,
+    good_dirs: Sequence[Path],
+    export_head: ExportHead,
+    options: Options = Options(),
+    track: Track[Any] = no_track,
+) -> Pretraining:
+    """Paint pseudo-defects on good pictures, train the head on episodes of them, write it into `pack`.
+
+    export_head: the stage of that name. A head that does not beat the cosine on held-out classes is not written.
+    """
+    from calibration.train_relation import measure_accuracy, train_relation_module
+
+    options.check()
+    manifest = read_manifest(pack, PackManifest)
+    check_writable(pack)
+    folders = [find_good_pictures(folder, options.seed) for folder in good_dirs]
+    classes = draw_pseudo_classes(options.classes, options.seed, read_textures(options.textures, options.seed))
+    embedder = Embedder.load(pack, manifest, "onnxruntime", "int8")
+    products = [_paint_and_describe(embedder, folder, classes, options.seed, track) for folder in folders]
+    pools = [EpisodePool(p.compare_ready(manifest.embedding), p.labels) for p in products]
+    trained_on, held_out = split_classes(np.arange(options.classes), HELD_OUT_SHARE, options.seed)
+    training, testing = _pools(pools, trained_on), _pools(pools, held_out)
+    module = train_relation_module(training, view_sizes(manifest.embedding), options.episodes, options.seed, track)
+    accuracy = measure_accuracy(module, testing, options.seed)
+    is_better = accuracy.combined > accuracy.cosine
+    if is_better:
+        facts = _head_facts(manifest.embedding, [p.product for p in products], options, accuracy)
+        manifest = _write_head(pack, module, training, export_head, facts, manifest.target, options.seed)
+    return Pretraining(
+        manifest=manifest,
+        accuracy=accuracy,
+        written=is_better,
+        products=tuple(p.product for p in products),
+        pictures=sum(min(len(folder.paths), PICTURES_PER_PRODUCT) for folder in folders),
+        unreadable=tuple(name for folder in folders for name in folder.unreadable),
+        regions=sum(len(p.labels) for p in products),
+        missed=sum(p.missed for p in products),
+    )
+
+
+def find_good_pictures(folder: Path, seed: int) -> GoodPictures:
+    """CalibrationError when there are fewer than MIN_GOOD_PICTURES readable ones."""
+    found = GoodPictures.find(folder, seed)
+    if len(found.paths) < MIN_GOOD_PICTURES:
+        raise CalibrationError(
+            f"--good {folder}: {len(found.paths)} readable pictures, at least {MIN_GOOD_PICTURES} needed: "
+            "some for a memory bank and some to paint on"
+        )
+    return found
+
+
+def read_textures(folder: Path | None, seed: int) -> list[FrameBgr]:
+    """At most MAX_TEXTURES pictures from anywhere below `folder`, TEXTURE_PX on the shorter side; [] without a folder.
+
+    CalibrationError when the folder is missing or holds no readable picture.
+    """
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise CalibrationError(f"--textures {folder}: no such folder; give a folder of texture pictures, such as DTD")
+    paths = list(iter_picture_paths(folder))
+    textures: list[FrameBgr] = []
+    for number in np.random.default_rng(seed).permutation(len(paths)):
+        try:
+            textures.append(_shrunk(read_picture(paths[number])))
+        except PictureError:  # one broken texture among hundreds is no reason to stop
+            continue
+        if len(textures) == MAX_TEXTURES:
+            break
+    if not textures:
+        raise CalibrationError(f"--textures {folder}: no readable picture in it; leave it out for generated textures")
+    return textures
+
+
+def view_sizes(embedding: Embedding) -> list[int]:
+    """Columns of each view of a descriptor."""
+    return [view.stop - view.start for view in view_slices(embedding)]
+
+
+def export_examples(pools: Sequence[EpisodePool], seed: int) -> list[dict[str, np.ndarray]]:
+    """EXPORT_EXAMPLES inputs as the device will give them: one query and the prototypes of an episode."""
+    rng = np.random.default_rng(seed)
+    examples = []
+    for number in range(EXPORT_EXAMPLES):
+        episode = pools[number % len(pools)].draw(rng)
+        query = episode.queries[int(rng.integers(len(episode.queries)))]
+        examples.append({"query": query[np.newaxis].astype(np.float32), "prototypes": episode.prototypes})
+    return examples
+
+
+def _paint_and_describe(
+    embedder: Embedder, folder: GoodPictures, classes: Sequence[PseudoClass], seed: int, track: Track[Any]
+) -> ProductRegions:
+    product = load_product(embedder, folder, PICTURES_PER_PRODUCT, BANK_ROWS, track)
+    return describe_pseudo_defects(embedder, product, classes, PER_CLASS, seed, track)
+
+
+def _pools(pools: Sequence[EpisodePool], classes: np.ndarray) -> list[EpisodePool]:
+    chosen = [pool.only(classes) for pool in pools]
+    usable = [pool for pool in chosen if len(pool.usable_classes()) >= 2]
+    if not usable:
+        raise CalibrationError(
+            "too few pseudo-defects show on the anomaly maps to learn from; give more --classes or more pictures"
+        )
+    return usable
+
+
+def _head_facts(embedding: Embedding, products: list[str], options: Options, accuracy: Accuracy) -> RelationHeadFacts:
+    return RelationHeadFacts(
+        graphs={},
+        descriptor_dim=descriptor_dim(embedding),
+        trained_on=tuple(products),
+        pseudo_classes=options.classes,
+        episodes=options.episodes,
+        episode_accuracy=round(accuracy.combined, 4),
+        cosine_accuracy=round(accuracy.cosine, 4),
+        parity={},
+    )
+
+
+def _write_head(
+    pack: Path,
+    module: torch.nn.Module,
+    pools: Sequence[EpisodePool],
+    export_head: ExportHead,
+    facts: RelationHeadFacts,
+    target: Target,
+    seed: int,
+) -> PackManifest:
+    examples = export_examples(pools, seed)
+
+    def write(folder: Path, stem: str) -> RelationHeadFacts:
+        graphs, parity = export_head(module, examples, folder, stem, target)
+        return facts.model_copy(update={"graphs": graphs, "parity": parity})
+
+    return install_head(pack, write)
+
+
+def _shrunk(texture: FrameBgr) -> FrameBgr:
+    zoom = TEXTURE_PX / min(texture.shape[:2])
+    if zoom >= 1:
+        return texture
+    return np.asarray(cv2.resize(texture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -1,0 +1,138 @@
+"""Pseudo-defects as the device sees them: painted on good pictures, found on the anomaly map, described."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from calibration.build_bank import build_bank
+from calibration.calibrate import SCORE, choose_thresholds
+from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
+from calibration.part_mask import estimate_part_mask
+from calibration.place_statistics import neutral_places
+from calibration.pseudo_defects import PseudoClass
+from edge.anomaly import PlaceStatistics, detect
+from edge.descriptor import compare_ready, describe, view_slices
+from edge.errors import CalibrationError
+from edge.manifest import Embedding
+from edge.memory_bank import MemoryBank
+from edge.pictures import FrameBgr, read_picture
+from edge.regions import find_regions
+
+FALSE_REJECT_RATE = 0.01
+BANK_SHARE = 0.6  # of the pictures; the others are painted on, the bank has never seen them
+MASK_PICTURES = 12
+# A painted picture this many times the network's input, on its shorter side, holds all the network could see.
+OVERSAMPLING = 2
+
+
+@dataclass(frozen=True)
+class Product:
+    """One folder of good pictures, ready to be painted on.
+
+    clean: frames the bank has not seen. part: (s, s) bool part mask. pictures: how many were used in all.
+    """
+
+    name: str
+    bank: MemoryBank
+    places: PlaceStatistics
+    pixel_threshold: float
+    clean: tuple[FrameBgr, ...]
+    part: np.ndarray
+    pictures: int
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProductRegions:
+    """Pseudo-defect regions of one product. descriptors: (S, F) as `describe` gives them; labels: (S,) class number.
+
+    missed: painted defects whose strongest region lies elsewhere; they are left out.
+    """
+
+    product: str
+    descriptors: np.ndarray
+    labels: np.ndarray
+    missed: int
+
+    def compare_ready(self, embedding: Embedding) -> np.ndarray:
+        """(S, F) as the device hands them to the head: centred on what every odd region of the product shares."""
+        return compare_ready(self.descriptors, self.descriptors.mean(axis=0), view_slices(embedding))
+
+
+def load_product(
+    embedder: Embedder, pictures: GoodPictures, limit: int, bank_rows: int, track: Track[Any] = no_track
+) -> Product:
+    """Build a bank from a part of the first `limit` pictures and keep the others to paint on."""
+    paths = pictures.paths[:limit]
+    in_bank = round(BANK_SHARE * len(paths))
+    taps = tuple(tap.name for tap in embedder.embedding.taps if tap.stride >= 8)
+    bank = build_bank(embedder, paths[:in_bank], taps, bank_rows, track).bank
+    clean = tuple(_shrunk(read_picture(path), OVERSAMPLING * embedder.embedding.input_size) for path in paths[in_bank:])
+    neutral = neutral_places(embedder.embedding.grid_hw)
+    maps = np.stack([detect(embedder.embed(frame), bank, neutral, SCORE).patch_scores for frame in clean])
+    thresholds = choose_thresholds(maps, FALSE_REJECT_RATE)
+    return Product(
+        name=pictures.folder.resolve().name,
+        bank=bank,
+        places=thresholds.places,
+        pixel_threshold=thresholds.pixel.value,
+        clean=clean,
+        part=estimate_part_mask(clean[:MASK_PICTURES]),
+        pictures=len(paths),
+        unreadable=pictures.unreadable,
+    )
+
+
+def describe_pseudo_defects(
+    embedder: Embedder,
+    product: Product,
+    classes: Sequence[PseudoClass],
+    per_class: int,
+    seed: int,
+    track: Track[Any] = no_track,
+) -> ProductRegions:
+    """Paint every class `per_class` times and describe the strongest region, found exactly as on the device."""
+    descriptors, labels = [], []
+    count = per_class * len(classes)
+    for number in track(range(count), f"pseudo-defects on {product.name}", count):
+        label = number % len(classes)
+        descriptor = _describe_one(embedder, product, classes[label], np.random.default_rng((seed, number)))
+        if descriptor is not None:
+            descriptors.append(descriptor)
+            labels.append(label)
+    if not descriptors:
+        raise CalibrationError(
+            f"{product.name}: none of {count} pseudo-defects shows on the anomaly map; give more, or sharper, pictures"
+        )
+    return ProductRegions(product.name, np.stack(descriptors), np.array(labels), count - len(labels))
+
+
+def _describe_one(
+    embedder: Embedder, product: Product, pseudo_class: PseudoClass, rng: np.random.Generator
+) -> np.ndarray | None:
+    """(F,), or None when the strongest region is not on what was painted."""
+    frame_bgr = product.clean[int(rng.integers(len(product.clean)))]
+    painted, changed = pseudo_class.apply(frame_bgr, rng, _enlarged(product.part, frame_bgr))
+    anomaly = detect(embedder.embed(painted), product.bank, product.places, SCORE)
+    region = find_regions(anomaly.anomaly_map, product.pixel_threshold, at_least_one=True)[0]
+    map_h, map_w = anomaly.anomaly_map.shape
+    touched = cv2.resize(changed.astype(np.float32), (map_w, map_h), interpolation=cv2.INTER_AREA) > 0
+    return describe(anomaly, region, product.bank) if (region.mask & touched).any() else None
+
+
+def _enlarged(part: np.ndarray, frame_bgr: FrameBgr) -> np.ndarray:
+    size_wh = (frame_bgr.shape[1], frame_bgr.shape[0])
+    return cv2.resize(part.astype(np.uint8), size_wh, interpolation=cv2.INTER_NEAREST).astype(bool)
+
+
+def _shrunk(frame_bgr: FrameBgr, short_side_px: int) -> FrameBgr:
+    """The same picture with a shorter side of `short_side_px` at most."""
+    zoom = short_side_px / min(frame_bgr.shape[:2])
+    if zoom >= 1:
+        return frame_bgr
+    return np.asarray(cv2.resize(frame_bgr, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA), dtype=np.uint8)
