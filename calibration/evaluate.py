@@ -72,16 +72,16 @@ def evaluate(
     _check(options)
     dataset = find_dataset(dataset_dir)
     inspector = Inspector.load(bundle_dir, options.backend, options.precision, options.threads)
-    head = choose_head(inspector, options.head)
+    inspector.head = choose_head(inspector, options.head)
     scored = score_pictures(inspector, dataset, track)
     detection = detection_figures(scored, inspector.image_threshold)
-    trial = FewShotTrial(inspector, scored.pictures, head)
+    trial = FewShotTrial(inspector, scored.pictures)
     shots = sorted(set(options.shots))
     results = [trial.run(n_shot, options.seeds) for n_shot in track(shots, "few-shot draws", len(shots))]
     return Evaluation(
         dataset=dataset,
         options=options,
-        facts=_facts(inspector, options, head),
+        facts=_facts(inspector),
         scored=scored,
         detection=detection,
         few_shot=tuple(result for result in results if result is not None),
@@ -100,7 +100,7 @@ def choose_head(inspector: Inspector, head: HeadChoice) -> Backend | None:
     return inspector.head
 
 
-def _facts(inspector: Inspector, options: Options, head: Backend | None) -> dict[str, Any]:
+def _facts(inspector: Inspector) -> dict[str, Any]:
     manifest, backbone = inspector.manifest, inspector.backbone
     return {
         "bundle_id": manifest.bundle_id,
@@ -110,8 +110,8 @@ def _facts(inspector: Inspector, options: Options, head: Backend | None) -> dict
         "bank_rows": inspector.bank.rows,
         "backend": backbone.name,
         "backend_version": backbone.version,
-        "precision": options.precision or manifest.calibrated_precision,
-        "relation_scores": "cosine and learned head" if head else "cosine",
+        "precision": inspector.precision,
+        "relation_scores": "cosine and learned head" if inspector.head else "cosine",
     }
 
 

@@ -13,12 +13,10 @@ from calibration.confusion import PASSED, ConfusionMatrix
 from calibration.dataset import GOOD
 from calibration.metrics import rejected
 from calibration.scored_pictures import ScoredPictures
-from edge.backend import Backend
 from edge.class_store import ClassStore
-from edge.descriptor import view_slices
 from edge.inspector import Inspector
 from edge.relation import RelationClassifier
-from edge.result import UNKNOWN, Classification
+from edge.result import UNKNOWN
 
 FIGURES = ("typing", "inspection", "whole", "unknown")
 
@@ -56,10 +54,10 @@ class ShotResult:
 
 
 class FewShotTrial:
-    """Draws supports from scored pictures and types the rest with `edge.relation`, head and all."""
+    """Draws supports from scored pictures and types the rest with the inspector's own classifier, head and all."""
 
-    def __init__(self, inspector: Inspector, pictures: ScoredPictures, head: Backend | None) -> None:
-        self._inspector, self._pictures, self._head = inspector, pictures, head
+    def __init__(self, inspector: Inspector, pictures: ScoredPictures) -> None:
+        self._inspector, self._pictures = inspector, pictures
         self._rejected = rejected(pictures.scores, inspector.image_threshold)
 
     @cached_property
@@ -102,16 +100,17 @@ class FewShotTrial:
         )
 
     def _classifier(self, supports: npt.NDArray[np.int64]) -> RelationClassifier:
-        manifest = self._inspector.manifest
-        store = ClassStore(manifest.bundle_id, self._pictures.supports(supports), self._pictures.descriptors[supports])
-        views = view_slices(manifest.embedding)
-        return RelationClassifier(store, self._inspector.centre, views, manifest.typing.unknown_threshold, self._head)
+        descriptors = self._pictures.descriptors[supports]
+        bundle_id = self._inspector.manifest.bundle_id
+        return self._inspector.classifier_for(ClassStore(bundle_id, self._pictures.supports(supports), descriptors))
 
     def _type(
         self, classifier: RelationClassifier, rows: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
         """Best class of each picture, and the name the device gives, which may be `unknown`."""
-        scores = classifier.relation_scores(self._pictures.descriptors[rows])  # (Q, K)
-        best = [Classification(classifier.names[row.argmax()], float(row.max())) for row in scores]
-        named = [UNKNOWN if classifier.is_unknown((top,)) else top.defect_class for top in best]
-        return np.array([top.defect_class for top in best]), np.array(named)
+        rankings = [classifier.rank(descriptor) for descriptor in self._pictures.descriptors[rows]]
+        best = [ranking[0].defect_class for ranking in rankings]
+        named = [
+            UNKNOWN if classifier.is_unknown(ranking) else name for name, ranking in zip(best, rankings, strict=True)
+        ]
+        return np.array(best), np.array(named)

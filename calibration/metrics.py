@@ -12,9 +12,10 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 PRO_FPR_LIMIT = 0.3
-# A bin is the sign-less top of a float32: order is kept and two values in one bin differ by less than 0.05 %.
+# A bin is the top 20 bits of a float32: order is kept and two values in one bin differ by less than 0.05 %.
 BIN_SHIFT = 12
-BIN_COUNT = 1 << (31 - BIN_SHIFT)
+BIN_COUNT = 1 << (32 - BIN_SHIFT)
+SIGN_BIT, ALL_BITS = np.uint32(0x80000000), np.uint32(0xFFFFFFFF)
 
 
 def auroc(scores: npt.ArrayLike, is_defect: npt.ArrayLike) -> float:
@@ -43,7 +44,7 @@ def area_to_limit(fpr: Floats, overlap: Floats, limit: float) -> float:
 
 
 class PixelTally:
-    """Counts of pixels per score, enough for pixel AUROC and PRO whatever the number of pictures (13 MB)."""
+    """Counts of pixels per score, enough for pixel AUROC and PRO whatever the number of pictures (25 MB)."""
 
     def __init__(self) -> None:
         self._good = np.zeros(BIN_COUNT, dtype=np.int64)
@@ -52,7 +53,7 @@ class PixelTally:
         self.regions = 0
 
     def add(self, anomaly_map: npt.NDArray[np.float32], mask: Mask) -> None:
-        """One picture: (H, W) float32 map, 0 and up, and (H, W) bool mask, both in the mask's pixels."""
+        """One picture: (H, W) float32 map and (H, W) bool mask, both in the mask's pixels."""
         if anomaly_map.shape != mask.shape:
             raise ValueError(f"map is {anomaly_map.shape}, mask is {mask.shape}")
         bins = _bins(anomaly_map)
@@ -85,10 +86,10 @@ class PixelTally:
 
 
 def _bins(anomaly_map: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The bits of a float32 that is not negative, read as a number, are in the float's order."""
-    values = np.ascontiguousarray(np.maximum(anomaly_map, np.float32(0)), dtype=np.float32)
-    bits = values.view(np.uint32) & np.uint32(0x7FFFFFFF)
-    return (bits >> np.uint32(BIN_SHIFT)).astype(np.int64)
+    """Float32 -> whole numbers in the same order: bits as they are above zero, turned over below it; NaN last."""
+    bits = np.ascontiguousarray(np.abs(anomaly_map), dtype=np.float32).view(np.uint32)
+    ordered = np.where(anomaly_map < 0, ALL_BITS ^ (bits | SIGN_BIT), bits | SIGN_BIT)
+    return (ordered >> np.uint32(BIN_SHIFT)).astype(np.int64)
 
 
 def _region_weights(mask: Mask) -> tuple[Floats, int]:

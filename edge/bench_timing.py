@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from edge.bundle import Bundle
 from edge.class_store import ClassStore, Support
-from edge.descriptor import view_slices
 from edge.inspector import Inspector
 from edge.memory_bank import INDEX_FILE, HnswIndex
 from edge.pictures import FrameBgr
@@ -22,8 +21,8 @@ from edge.result import Provenance, utc_now
 
 WARM_UP_FRAMES = 5
 SEARCH_ROUNDS = 30
-# Scores are distances, 0 and up: these thresholds decide the verdict whatever the frame shows.
-ALWAYS_GOOD, ALWAYS_REJECTED = 1e9, -1.0
+# These thresholds decide the verdict whatever the frame shows.
+ALWAYS_GOOD, ALWAYS_REJECTED = 1e9, -1e9
 # Classes for a bundle in which none is enrolled, so that typing has something to do.
 OWN_CLASSES, OWN_SHOTS = 5, 2
 
@@ -139,14 +138,8 @@ def own_classifier(inspector: Inspector) -> RelationClassifier:
     numbers = [k for k in range(OWN_CLASSES) for _ in range(OWN_SHOTS)]
     supports = tuple(Support(f"class {k}", "bench", "", (0, 0, 1, 1), 0.0, "") for k in numbers)
     scatter = rng.standard_normal((len(numbers), len(inspector.centre))).astype(np.float32)
-    manifest = inspector.manifest
-    return RelationClassifier(
-        ClassStore(manifest.bundle_id, supports, inspector.centre + scatter),
-        inspector.centre,
-        view_slices(manifest.embedding),
-        manifest.typing.unknown_threshold,
-        inspector.head,
-    )
+    store = ClassStore(inspector.manifest.bundle_id, supports, inspector.centre + scatter)
+    return inspector.classifier_for(store)
 
 
 def _time_frame(inspector: Inspector, frame_bgr: FrameBgr, image_threshold: float, timings: FrameTimings) -> int:

@@ -23,7 +23,7 @@ def noisy_picture(seed: int, odd: bool) -> tuple[np.ndarray, np.ndarray]:
     mask = np.zeros((40, 50), dtype=bool)
     if odd:
         mask[3:13, 4:9] = mask[25:31, 30:44] = True
-    return (rng.gamma(4.0, 1.0, mask.shape) + 2.0 * mask).astype(np.float32), mask
+    return (rng.gamma(4.0, 1.0, mask.shape) - 3.0 + 2.0 * mask).astype(np.float32), mask
 
 
 def pro_threshold_by_threshold(pictures: list[tuple[np.ndarray, np.ndarray]], regions: list, limit: float) -> float:
@@ -102,6 +102,14 @@ def test_pro_gives_a_small_region_the_weight_of_a_large_one():
 def test_pixels_that_touch_at_a_corner_are_one_region():
     mask = np.eye(4, dtype=bool)
     assert tally_of((np.ones((4, 4)), mask)).regions == 1
+
+
+def test_the_order_of_pixels_below_zero_counts_too():
+    # maps are in standard deviations over good parts: most of a good part lies below zero
+    mask = np.array([[False, False, True, True]])
+    assert tally_of((np.array([[-2.0, -1.0, -0.5, 3.0]]), mask)).pixel_auroc == 1.0
+    assert tally_of((np.array([[-2.0, -0.5, -1.0, 3.0]]), mask)).pixel_auroc == 0.75
+    assert tally_of((np.array([[-3.0, 0.0, -2.0, -1.0]]), mask)).pixel_auroc == 0.5
 
 
 def test_pixel_auroc_over_several_pictures_agrees_with_scikit_learn():
