@@ -17,9 +17,9 @@ Colour = tuple[int, int, int]
 
 # Smaller pictures are enlarged, so that a label can be read beside a region.
 MIN_SIDE_PX = 320
-# A map cell this many times over the pixel threshold has the last colour; the threshold is the middle one.
-HOTTEST = 2.0
-STRONGEST_TINT = 0.6
+# Multiples of the pixel threshold where the colours begin and end; in between each doubling is as far.
+FAINTEST, HOTTEST = 0.5, 4.0
+STRONGEST_TINT = 0.55
 
 WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
@@ -46,18 +46,19 @@ def draw_inspection(frame_bgr: FrameBgr, inspection: Inspection) -> FrameBgr:
 def draw_heatmap(frame_bgr: FrameBgr, anomaly_map: Floats, pixel_threshold: float) -> FrameBgr:
     """The anomaly map as a tint, with contours where it passes the pixel threshold; same size as the frame.
 
-    Colours are the same on every picture: clear below half the threshold, green at it, red at twice it and above.
+    Colours are the same on every picture: clear up to half the threshold, green at it, red from four times it.
     """
     size_wh = (frame_bgr.shape[1], frame_bgr.shape[0])
-    heat = np.clip(anomaly_map / max(pixel_threshold, 1e-12), 0, HOTTEST)  # 1 at the threshold
+    heat = np.clip(anomaly_map / max(pixel_threshold, 1e-12), FAINTEST, HOTTEST)  # 1 at the threshold
     heat = np.nan_to_num(heat, nan=HOTTEST).astype(np.float32)
     heat = np.asarray(cv2.resize(heat, size_wh, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-    tint = cv2.applyColorMap(np.round(heat * (255 / HOTTEST)).astype(np.uint8), cv2.COLORMAP_TURBO)
-    alpha = np.clip((heat - 0.5) * 2 * STRONGEST_TINT, 0, STRONGEST_TINT).astype(np.float32)
+    doublings = np.log2(heat)  # -1 at FAINTEST, 0 at the threshold, 2 at HOTTEST
+    tint = cv2.applyColorMap(np.round(128 + 55 * doublings).astype(np.uint8), cv2.COLORMAP_TURBO)
+    alpha = np.clip((doublings + 1) * STRONGEST_TINT, 0, STRONGEST_TINT).astype(np.float32)
     canvas = np.asarray(cv2.blendLinear(frame_bgr, tint, 1 - alpha, alpha), dtype=np.uint8)
     contours, _ = cv2.findContours((heat > 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    thickness = max(1, round(text_unit(frame_bgr) * 2))
-    cv2.drawContours(canvas, contours, -1, BLACK, thickness + 2)
+    thickness = max(1, round(text_unit(frame_bgr)))
+    cv2.drawContours(canvas, contours, -1, BLACK, 3 * thickness)
     cv2.drawContours(canvas, contours, -1, WHITE, thickness)
     return canvas
 

@@ -60,9 +60,9 @@ def write_picture(path: Path, frame_bgr: FrameBgr) -> None:
         raise PictureError(f"{path}: cannot be written ({exc.strerror or exc})") from exc
 
 
-def encode_picture(frame_bgr: FrameBgr, suffix: str) -> bytes:
+def encode_picture(frame_bgr: FrameBgr, suffix: str, jpeg_quality: int = 95) -> bytes:
     """Encoded bytes in the format of `suffix`, such as `.png` or `.jpg`."""
-    written, encoded = cv2.imencode(suffix, frame_bgr)
+    written, encoded = cv2.imencode(suffix, frame_bgr, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
     if not written:
         raise PictureError(f"OpenCV cannot encode {suffix!r}")
     return encoded.tobytes()

@@ -1,0 +1,81 @@
+"""`oddkind score`: a folder of pictures on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.cli_options import (
+    bundle_argument,
+    classes_option,
+    json_option,
+    overwrite_option,
+    progress,
+    runtime_options,
+)
+
+if TYPE_CHECKING:
+    from edge.manifest import BackendName, Precision
+    from edge.score import ScoreSummary
+
+
+@click.command()
+@bundle_argument
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RESULTS", help="Folder for results.")
+@click.option("--heatmaps", is_flag=True, help="Draw the anomaly map over every picture.")
+@click.option("--report", is_flag=True, help="Write report.html, one file to look at or send; draws rejects.")
+@click.option("--always-type", is_flag=True, help="Name the strangest region of good pictures too.")
+@classes_option
+@runtime_options
+@overwrite_option
+@json_option
+@click.pass_context
+def score(
+    ctx: click.Context,
+    bundle: Path,
+    folder: Path,
+    out: Path,
+    heatmaps: bool,
+    report: bool,
+    always_type: bool,
+    classes_path: Path | None,
+    backend: BackendName | None,
+    precision: Precision | None,
+    threads: int,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Inspect every file below FOLDER: one row each in results.jsonl and results.csv.
+
+    A run that was stopped goes on when the same command is given again. Files that are no pictures become
+    rows with an error.
+
+    \b
+    Exit code: 0 every file scored, 1 some without a verdict, 2 wrong usage.
+    Example:
+      oddkind score bottle.bundle monday/ --out monday.results --report
+    """
+    from edge.inspector import Inspector
+    from edge.score import ScoreOptions, score_folder
+
+    inspector = Inspector.load(bundle, backend, precision, threads, classes_path)
+    options = ScoreOptions(heatmaps, report, always_type, overwrite)
+    summary = score_folder(inspector, folder, out, options, lambda todo: progress(todo, "score", len(todo)))
+    click.echo(json.dumps(summary.to_document(), indent=2) if as_json else to_text(summary))
+    ctx.exit(1 if summary.errors else 0)
+
+
+def to_text(summary: ScoreSummary) -> str:
+    """A few lines for the terminal."""
+    document = summary.to_document()
+    verdicts = f"{document['good']} good, {document['defect']} defect, {document['no_verdict']} without a verdict"
+    lines = [f"{document['pictures']} files: {verdicts}; {document['scored_now']} of them scored now"]
+    if document["defect_classes"]:
+        lines.append("defects: " + ", ".join(f"{name} {n}" for name, n in document["defect_classes"].items()))
+    if document["latency_p50_ms"] is not None:
+        lines.append(f"ms a picture: p50 {document['latency_p50_ms']}, p95 {document['latency_p95_ms']}")
+    return "\n".join([*lines, *document["files"]])
