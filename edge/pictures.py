@@ -62,7 +62,8 @@ def write_picture(path: Path, frame_bgr: FrameBgr) -> None:
 
 def encode_picture(frame_bgr: FrameBgr, suffix: str, jpeg_quality: int = 95) -> bytes:
     """Encoded bytes in the format of `suffix`, such as `.png` or `.jpg`."""
-    written, encoded = cv2.imencode(suffix, frame_bgr, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if suffix.lower() in (".jpg", ".jpeg") else []
+    written, encoded = cv2.imencode(suffix, frame_bgr, options)
     if not written:
         raise PictureError(f"OpenCV cannot encode {suffix!r}")
     return encoded.tobytes()
