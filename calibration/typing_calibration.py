@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.backend import Backend
-from edge.descriptor import compare_ready
-from edge.relation import relation_scores
+from edge.relation import SupportSet
 
 N_WAY = 5
 N_SHOT = 2
@@ -30,15 +29,27 @@ def calibrate_typing(
 ) -> TypingCalibration:
     """descriptors (P, F), labels (P,) of pseudo-defects -> TypingCalibration."""
     centre = descriptors.mean(axis=0)
-    ready = compare_ready(descriptors, centre, views)
-    own = [best_known_score(ready, labels, head, np.random.default_rng((seed, e))) for e in range(EPISODES)]
+    episodes = (draw_episode(labels, np.random.default_rng((seed, number))) for number in range(EPISODES))
+    own = [best_known_score(descriptors, centre, views, head, *episode) for episode in episodes]
     return TypingCalibration(centre, float(np.quantile(own, KNOWN_CALLED_UNKNOWN)))
 
 
-def best_known_score(ready: np.ndarray, labels: np.ndarray, head: Backend | None, rng: np.random.Generator) -> float:
-    """One episode: the relation score a query of an enrolled pseudo-class gets at best, N_WAY classes of N_SHOT."""
+def draw_episode(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Rows of N_WAY x N_SHOT supports, (N_WAY, N_SHOT), and the row of one more picture of the first class."""
     classes = rng.choice(np.unique(labels), size=N_WAY, replace=False)
     members = [rng.permutation(np.flatnonzero(labels == c)) for c in classes]
-    prototypes = np.stack([ready[m[:N_SHOT]].mean(axis=0) for m in members])
-    query = ready[members[0][N_SHOT]][np.newaxis]
-    return float(relation_scores(query, prototypes, head).max())
+    return np.stack([m[:N_SHOT] for m in members]), int(members[0][N_SHOT])
+
+
+def best_known_score(
+    descriptors: np.ndarray,
+    centre: np.ndarray,
+    views: list[slice],
+    head: Backend | None,
+    support_rows: np.ndarray,
+    query_row: int,
+) -> float:
+    """The relation score that a query of an enrolled pseudo-class gets at best."""
+    labels = np.repeat(np.arange(len(support_rows)), support_rows.shape[1])
+    supports = SupportSet.build(descriptors[support_rows.ravel()], labels, centre, views)
+    return float(supports.relation_scores(descriptors[query_row : query_row + 1], head).max())

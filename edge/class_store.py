@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 
 @dataclass(frozen=True)
 class Support:
-    """One enrolled example. box_xyxy: its region in source pixels. picture_sha256: of the file it came from."""
+    """One enrolled example. box_xyxy: its region in source pixels. picture_sha256: of its decoded pixels."""
 
     defect_class: str
     source: str
@@ -170,6 +171,6 @@ def supports_of(store: ClassStore, name: str) -> Iterable[Support]:
     return (support for support in store.supports if support.defect_class == name)
 
 
-def _support_from(row: dict[str, object]) -> Support:
-    x0, y0, x1, y1 = row["box_xyxy"]  # type: ignore[misc]
-    return Support(**{**row, "box_xyxy": (x0, y0, x1, y1)})  # type: ignore[arg-type]
+def _support_from(row: dict[str, Any]) -> Support:
+    x0, y0, x1, y1 = (int(v) for v in row["box_xyxy"])
+    return Support(**{**row, "box_xyxy": (x0, y0, x1, y1)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ classes_option = click.option(
 
 def runtime_options(command: Decorated) -> Decorated:
     """--backend, --precision and --threads."""
-    for option in (
+    options: tuple[Callable[[Decorated], Decorated], ...] = (
         click.option("--threads", type=click.IntRange(0), default=1, show_default=True, help="0: every core."),
         click.option("--precision", type=click.Choice(["int8", "fp32"]), help="[default: the one calibrated with]"),
         click.option(
@@ -32,12 +32,13 @@ def runtime_options(command: Decorated) -> Decorated:
             type=click.Choice(["onnxruntime", "openvino"]),
             help="[default: the one calibrated with]",
         ),
-    ):
+    )
+    for option in options:
         command = option(command)
     return command
 
 
-def progress(items: Iterable[Item], label: str, length: int | None = None) -> Iterable[Item]:
+def progress(items: Iterable[Item], label: str, length: int | None = None) -> Iterator[Item]:
     """Show a bar on stderr while iterating, if stderr is a terminal."""
     stream = click.get_text_stream("stderr")
     if not stream.isatty():

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from edge.anomaly import Anomaly, detect
 from edge.bundle import Bundle
-from edge.class_store import read_class_store
+from edge.class_store import ClassStore, read_class_store
 from edge.descriptor import describe, view_slices
 from edge.manifest import BackendName, Precision
 from edge.pictures import FrameBgr
@@ -123,12 +123,14 @@ class Inspector:
         if stamp == self._classes_stamp:
             return False
         store = read_class_store(self.classes_path, self.manifest.bundle_id, len(self.centre))
-        views = view_slices(self.manifest.embedding)
-        self.classifier = RelationClassifier(
-            store, self.centre, views, self.manifest.typing.unknown_threshold, self.head
-        )
+        self.classifier = self.classifier_for(store)
         self._classes_stamp = stamp
         return True
+
+    def classifier_for(self, store: ClassStore) -> RelationClassifier:
+        """The classifier this bundle would use with the classes of `store`."""
+        views = view_slices(self.manifest.embedding)
+        return RelationClassifier(store, self.centre, views, self.manifest.typing.unknown_threshold, self.head)
 
 
 class StageClock:

@@ -19,7 +19,7 @@ import pydantic
 
 from edge.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 
 BackendName = Literal["onnxruntime", "openvino"]
@@ -136,7 +136,9 @@ class IndexFacts(Facts):
 class ScoreFacts(Facts):
     """How patch distances become one anomaly score and a map."""
 
-    formula: Literal["mean_of_top_fraction_of_place_normalised_l2"] = "mean_of_top_fraction_l2"
+    formula: Literal["mean_of_top_fraction_of_place_normalised_l2"] = (
+        "mean_of_top_fraction_of_place_normalised_l2"
+    )
     top_fraction: float
     map_sigma_patches: float
 

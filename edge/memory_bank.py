@@ -108,7 +108,7 @@ def standardise(patch_embeddings: Floats, feature_mean: Floats, feature_std: Flo
     The root tames heavy-tailed channels: without it a few of them decide every distance (and the coreset).
     """
     z = (patch_embeddings - feature_mean) / feature_std
-    return np.copysign(np.sqrt(np.abs(z)), z)
+    return np.asarray(np.copysign(np.sqrt(np.abs(z)), z), dtype=np.float32)
 
 
 class HnswIndex:

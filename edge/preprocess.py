@@ -23,7 +23,7 @@ def to_network_input(frame_bgr: FrameBgr, embedding: Embedding) -> npt.NDArray[n
             dtype=np.float32,
         )
     pixels = (resized[..., ::-1] if swap else resized).astype(np.float32)
-    normalised = (pixels - np.float32(embedding.mean)) * np.float32(embedding.scale)
+    normalised = (pixels - np.array(embedding.mean, np.float32)) * np.array(embedding.scale, np.float32)
     return np.ascontiguousarray(normalised.transpose(2, 0, 1)[np.newaxis], dtype=np.float32)
 
 

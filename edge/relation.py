@@ -2,39 +2,70 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from edge.backend import Backend
 from edge.class_store import ClassStore
-from edge.descriptor import compare_ready
+from edge.descriptor import compare_ready, unit_views
 from edge.result import Classification
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SupportSet:
+    """Supports of K classes made ready for comparison: prototypes (K, F), and the centre (F,) they lie around."""
+
+    prototypes: Floats
+    centre: Floats
+    views: list[slice]
+
+    @classmethod
+    def build(cls, descriptors: Floats, labels: Ints, pseudo_centre: Floats, views: list[slice]) -> SupportSet:
+        """descriptors (S, F), labels (S,) in 0..K-1, every class at least once.
+
+        What every odd region of the product shares is no evidence, so descriptors are centred: half on the
+        product's pseudo-defects, half on the supports themselves, as soon as there are two classes.
+        """
+        classes = range(int(labels.max()) + 1)
+        centre = pseudo_centre
+        if len(classes) > 1:
+            class_means = np.stack([descriptors[labels == k].mean(axis=0) for k in classes])
+            centre = ((pseudo_centre + class_means.mean(axis=0)) / 2).astype(np.float32)
+        ready = compare_ready(descriptors, centre, views)
+        means = np.stack([ready[labels == k].mean(axis=0) for k in classes])
+        return cls(unit_views(means, views), centre, views)
+
+    def relation_scores(self, descriptors: Floats, head: Backend | None) -> Floats:
+        """(Q, F) descriptors -> (Q, K) relation scores in 0..1."""
+        return relation_scores(compare_ready(descriptors, self.centre, self.views), self.prototypes, head)
 
 
 class RelationClassifier:
-    """Compares a query region with the prototypes of the enrolled classes.
+    """Names odd regions by the enrolled classes of a store.
 
-    centre: (F,) mean descriptor of the product's pseudo-defects; what every odd region shares is not evidence.
-    head: optional relation head graph; its relation scores are averaged with those of the cosine.
+    pseudo_centre: (F,) mean descriptor of the product's pseudo-defects. head: optional relation head graph.
     """
 
     def __init__(
         self,
         store: ClassStore,
-        centre: Floats,
+        pseudo_centre: Floats,
         views: list[slice],
         unknown_threshold: float,
         head: Backend | None = None,
     ) -> None:
         self.names = store.names
         self.unknown_threshold = unknown_threshold
-        self._centre, self._views, self._head = centre, views, head
-        supports = compare_ready(store.descriptors, centre, views)
-        labels = store.labels
-        means = [supports[labels == k].mean(axis=0) for k in range(len(self.names))]
-        self.prototypes = np.stack(means) if means else supports  # (K, F)
+        self._head = head
+        has_classes = bool(self.names)
+        self._supports = (
+            SupportSet.build(store.descriptors, store.labels, pseudo_centre, views) if has_classes else None
+        )
 
     def rank(self, descriptor: Floats) -> tuple[Classification, ...]:
         """(F,) -> every enrolled class with its relation score in 0..1, best first; empty if none is enrolled."""
@@ -44,25 +75,21 @@ class RelationClassifier:
         order = np.argsort(-scores, kind="stable")
         return tuple(Classification(self.names[k], float(scores[k])) for k in order)
 
+    def relation_scores(self, descriptors: Floats) -> Floats:
+        """(Q, F) -> (Q, K) in 0..1, classes in the order of `names`."""
+        if self._supports is None:
+            return np.zeros((len(descriptors), 0), dtype=np.float32)
+        return self._supports.relation_scores(descriptors, self._head)
+
     def is_unknown(self, ranking: tuple[Classification, ...]) -> bool:
         """No enrolled class fits well enough (a score that is NaN fits nothing)."""
         return bool(ranking) and not ranking[0].relation_score >= self.unknown_threshold
 
-    def relation_scores(self, descriptors: Floats) -> Floats:
-        """(Q, F) -> (Q, K) in 0..1."""
-        queries = compare_ready(descriptors, self._centre, self._views)
-        return relation_scores(queries, self.prototypes, self._head)
-
 
 def relation_scores(queries: Floats, prototypes: Floats, head: Backend | None) -> Floats:
-    """(Q, F), (K, F), both from `compare_ready` -> (Q, K) in 0..1: cosine to the prototype, averaged with the head."""
-    cosine = (1 + _cosines(queries, prototypes)) / 2
+    """(Q, F), (K, F), both with unit views -> (Q, K) in 0..1: mean cosine of the views, averaged with the head's."""
+    cosine = np.asarray(np.clip((1 + queries @ prototypes.T) / 2, 0, 1), dtype=np.float32)
     if head is None:
         return cosine
     learned = np.concatenate([head.run({"query": q[np.newaxis], "prototypes": prototypes}) for q in queries])
     return np.asarray((cosine + learned.reshape(cosine.shape)) / 2, dtype=np.float32)
-
-
-def _cosines(queries: Floats, prototypes: Floats) -> Floats:
-    lengths = np.linalg.norm(queries, axis=1)[:, np.newaxis] * np.linalg.norm(prototypes, axis=1)
-    return np.asarray(np.clip(queries @ prototypes.T / np.maximum(lengths, 1e-9), -1, 1), dtype=np.float32)

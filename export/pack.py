@@ -15,12 +15,13 @@ from edge.errors import ExportError
 from edge.manifest import MANIFEST_NAME, PackManifest, Target, write_manifest
 from edge.pictures import FrameBgr, iter_picture_paths, read_picture
 from edge.preprocess import to_network_input
-from edge.staging import staged_folder
+from edge.staging import refuse_taken, staged_folder
 from export.backbone import embedding_facts, load_backbone, patch_embedder
 from export.openvino_ir import write_ir
 from export.parity import check_parity, measure_parity
 from export.quantize import quantise, simplify
 from export.textures import generated_textures
+from export.workstation import need_workstation_packages
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,8 @@ def export_pack(
     overwrite: bool = False,
 ) -> PackManifest:
     """Cut, export, quantise, compare and write a model pack; on any failure `out` stays as it was."""
+    need_workstation_packages()
+    refuse_taken(out, MANIFEST_NAME, overwrite)
     with staged_folder(out, MANIFEST_NAME, overwrite) as folder:
         backbone = load_backbone(backbone_name, weights, input_size, strides)
         embedding = embedding_facts(backbone, input_size)
@@ -82,8 +85,12 @@ def export_onnx(
     dynamic_shapes: Any = None,
 ) -> None:
     """Trace `module` to ONNX at OPSET, constants folded, weights inside the file."""
+    import logging
+
     import torch
 
+    # The exporter warns of every torchvision operator it does not need.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as aside, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         raw = Path(aside) / "raw.onnx"

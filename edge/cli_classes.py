@@ -1,0 +1,199 @@
+"""`oddkind enrol` and `oddkind classes`: defect classes on the device."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.cli_options import bundle_argument, classes_option, json_option, runtime_options
+from edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from edge.class_store import ClassStore
+    from edge.enrol import ClassQuality
+    from edge.manifest import BackendName, Precision
+
+
+@click.command()
+@bundle_argument
+@click.argument("name")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--box", help="x,y,w,h of the defect in pixels, for a single picture.  [default: the strongest region]")
+@click.option("--force", is_flag=True, help="Enrol a picture even if nothing in it is odd.")
+@classes_option
+@runtime_options
+@json_option
+def enrol(
+    bundle: Path,
+    name: str,
+    images: tuple[Path, ...],
+    box: str | None,
+    force: bool,
+    classes_path: Path | None,
+    backend: BackendName | None,
+    precision: Precision | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Teach a new defect class from one or more pictures; two are a good start.
+
+    \b
+    Example:
+      oddkind enrol bundle scratch scratch-1.png scratch-2.png
+      oddkind enrol bundle dent dent.png --box 120,40,60,60
+    """
+    from edge.enrol import enrol as add_class
+    from edge.inspector import Inspector
+
+    box_xyxy = parse_box(box) if box else None
+    inspector = Inspector.load(bundle, backend, precision, threads, classes_path)
+    quality = add_class(inspector, name, images, box_xyxy, force)
+    if as_json:
+        click.echo(json.dumps({**asdict(quality), "confused": quality.confused}))
+    else:
+        click.echo(f"enrolled {len(images)} picture(s) as {name!r}, {len(quality.supports)} in all")
+        _print_quality(quality)
+
+
+@click.group()
+def classes() -> None:
+    """Look at, rename and remove enrolled defect classes.
+
+    \b
+    Example:
+      oddkind classes list bundle
+    """
+
+
+@classes.command("list")
+@bundle_argument
+@classes_option
+@json_option
+def list_classes(bundle: Path, classes_path: Path | None, as_json: bool) -> None:
+    """List the enrolled classes with their number of supports.
+
+    \b
+    Example:
+      oddkind classes list bundle
+    """
+    store = _read(bundle, classes_path)
+    counts = {name: sum(s.defect_class == name for s in store.supports) for name in store.names}
+    if as_json:
+        click.echo(json.dumps(counts))
+    elif not counts:
+        click.echo("no class is enrolled; start with 'oddkind enrol BUNDLE NAME IMAGE...'")
+    for name, count in [] if as_json else counts.items():
+        click.echo(f"{name:24s} {count} support(s)")
+
+
+@classes.command("show")
+@bundle_argument
+@click.argument("name")
+@classes_option
+@json_option
+def show_class(bundle: Path, name: str, classes_path: Path | None, as_json: bool) -> None:
+    """Show the supports of one class and how well they hold together.
+
+    \b
+    Example:
+      oddkind classes show bundle scratch
+    """
+    from edge.class_store import read_class_store, supports_of
+    from edge.enrol import class_quality
+    from edge.inspector import Inspector
+
+    inspector = Inspector.load(bundle, classes_path=classes_path)
+    store = read_class_store(inspector.classes_path, inspector.manifest.bundle_id, len(inspector.centre))
+    quality = class_quality(inspector, store, name)
+    supports = list(supports_of(store, name))
+    if as_json:
+        click.echo(json.dumps({**asdict(quality), "enrolled": [asdict(s) for s in supports]}))
+        return
+    for support in supports:
+        box = ",".join(str(v) for v in support.box_xyxy)
+        click.echo(f"{support.source}  box {box}  anomaly score {support.anomaly_score:.3f}  {support.enrolled_at}")
+    _print_quality(quality)
+
+
+@classes.command("rename")
+@bundle_argument
+@click.argument("old")
+@click.argument("new")
+@classes_option
+def rename_class(bundle: Path, old: str, new: str, classes_path: Path | None) -> None:
+    """Rename a class.
+
+    \b
+    Example:
+      oddkind classes rename bundle scratch deep-scratch
+    """
+    from edge.bundle import Bundle
+    from edge.class_store import update_class_store
+
+    opened = Bundle.open(bundle)
+    update_class_store(
+        classes_path or opened.classes_path,
+        opened.manifest.bundle_id,
+        opened.manifest.typing.descriptor_dim,
+        lambda store: store.renamed(old, new),
+    )
+    click.echo(f"{old!r} is now {new!r}")
+
+
+@classes.command("remove")
+@bundle_argument
+@click.argument("name")
+@classes_option
+def remove_class(bundle: Path, name: str, classes_path: Path | None) -> None:
+    """Remove a class and its supports.
+
+    \b
+    Example:
+      oddkind classes remove bundle scratch
+    """
+    from edge.bundle import Bundle
+    from edge.class_store import update_class_store
+
+    opened = Bundle.open(bundle)
+    update_class_store(
+        classes_path or opened.classes_path,
+        opened.manifest.bundle_id,
+        opened.manifest.typing.descriptor_dim,
+        lambda store: store.without(name),
+    )
+    click.echo(f"{name!r} removed")
+
+
+def parse_box(text: str) -> tuple[int, int, int, int]:
+    """`x,y,w,h` -> box_xyxy."""
+    try:
+        x, y, w, h = (int(part) for part in text.split(","))
+    except ValueError as exc:
+        raise UsageError(f"--box {text!r}: expected four whole numbers x,y,w,h") from exc
+    return x, y, x + w, y + h
+
+
+def _read(bundle: Path, classes_path: Path | None) -> ClassStore:
+    from edge.bundle import Bundle
+    from edge.class_store import read_class_store
+
+    opened = Bundle.open(bundle)
+    m = opened.manifest
+    return read_class_store(classes_path or opened.classes_path, m.bundle_id, m.typing.descriptor_dim)
+
+
+def _print_quality(quality: ClassQuality) -> None:
+    for support in quality.supports:
+        own = "only support" if support.own_score is None else f"own class {support.own_score:.3f}"
+        other = f", nearest other {support.nearest_other} {support.other_score:.3f}" if support.nearest_other else ""
+        click.echo(f"  {support.source}: {own}{other}{'  <- confused' if support.is_confused else ''}")
+    if len(quality.supports) == 1:
+        click.echo("  one support cannot be checked against its class; enrol a second picture")
+    elif quality.confused:
+        click.echo(f"  {quality.confused} of {len(quality.supports)} fit another class better: look at them again")
+    else:
+        click.echo("  leave-one-out: every support fits its own class best")
