@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from edge.frames import Camera, Frame, Frames
 from edge.inspector import Inspector
 from edge.loop import RunSummary, run
 from edge.pictures import read_picture
-from edge.result import Inspection, Provenance, no_verdict, record_schema, utc_now
+from edge.result import Classification, Inspection, Provenance, no_verdict, record_schema, utc_now
 from edge.sinks import AnnotatedFrameSink, JsonLinesSink, Sink, annotated_name
 
 FORMATS = jsonschema.Draft202012Validator.FORMAT_CHECKER
@@ -147,7 +148,8 @@ def test_a_score_that_json_cannot_hold_is_a_record_without_verdict(
 ) -> None:
     save_store(inspector, store_with(inspector, first_picture(defects_dir), "chip"))
     inspector.reload_classes()
-    inspector.classifier.prototypes[:] = np.nan  # what a damaged relation head answers
+    damaged = (Classification("chip", math.nan),)  # what a damaged relation head answers
+    monkeypatch.setattr(inspector.classifier, "rank", lambda descriptor: damaged)
     sink = CallingSink()
     run(GivenFrames(read_picture(first_picture(defects_dir))), inspector, [sink])
     assert sink.of("verdict") == ["no_verdict"]
