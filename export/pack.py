@@ -42,7 +42,7 @@ def export_pack(
     backbone_name: str = "efficientnet-lite0",
     weights: Path | None = None,
     input_size: int = 256,
-    strides: Sequence[int] = (4, 8, 16),
+    strides: Sequence[int] = (8, 16),
     target: Target = "x86-vnni",
     good: Path | None = None,
     overwrite: bool = False,
