@@ -101,11 +101,12 @@ def bench(bundle_dir: Path, options: Options = Options(), track: Track = no_trac
     _check(options)
     bundle = Bundle.open(bundle_dir)
     frame_wh = _picture_wh(options.picture) if options.picture else options.frame_wh
+    machine = machine_facts()  # before the bench makes a load of its own
     jobs = plan_jobs(bundle, options)
     runtimes = tuple(run_in_fresh_process(job) for job in track(jobs, "runtimes", len(jobs)))
     if runtimes[0].error:
         raise BackendError(f"{bundle_dir}: its own runtime cannot be timed: {runtimes[0].error}")
-    return BenchReport(bundle, options, frame_wh, machine_facts(), runtimes, bundle_sizes(bundle))
+    return BenchReport(bundle, options, frame_wh, machine, runtimes, bundle_sizes(bundle))
 
 
 def plan_jobs(bundle: Bundle, options: Options) -> list[Job]:

@@ -8,7 +8,7 @@ from edge.bench import BenchReport, RuntimeReport
 from edge.bench_timing import SEARCH_ROUNDS, WARM_UP_FRAMES
 from edge.text_table import aligned
 
-PX_HINT = "a generated frame is odd everywhere and the search slow on it; --picture takes a part of your own"
+GENERATED_HINT = "a generated frame is odd everywhere and the search slow on it; --picture takes a part of your own"
 
 
 def to_text(report: BenchReport) -> str:
@@ -24,12 +24,12 @@ def _head(report: BenchReport) -> str:
     picture = report.options.picture
     lines = [
         f"bundle {manifest.bundle_id} ({manifest.product}), {manifest.embedding.input_size} px",
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}",
-        ", ".join(f"{name} {version}" for name, version in versions.items()),
+        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average_1min']}, {machine['system']}",
+        ", ".join([f"Python {machine['python']}", *(f"{name} {version}" for name, version in versions.items())]),
         f"{width} x {height} px, {picture or 'generated'}; {report.options.frames} frames in turns, "
         f"{WARM_UP_FRAMES} before them to warm up; ms as p50 / p95",
     ]
-    return "\n".join(lines if picture else [*lines, PX_HINT])
+    return "\n".join(lines if picture else [*lines, GENERATED_HINT])
 
 
 def _stages(report: BenchReport) -> str:

@@ -13,10 +13,11 @@ PACKAGES = ("oddkind", "numpy", "opencv-python-headless", "onnxruntime", "openvi
 
 
 def machine_facts() -> dict[str, object]:
-    """Processor, cores this process may use, system, and versions of what does the work."""
+    """Processor, cores this process may use, how busy they are, system, and versions of what does the work."""
     return {
         "cpu": cpu_name(),
         "cores": usable_cores(),
+        "load_average_1min": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: v for name in PACKAGES if (v := _version(name))},
