@@ -1,10 +1,13 @@
-"""Few-shot episodes: n_way classes, k_shot supports each, and queries to be told apart."""
+"""Few-shot episodes: n_way classes, k_shot supports each, and queries to be told apart, prepared as on the device."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from edge.descriptor import compare_ready
+from edge.relation import SupportSet
 
 WAYS = (3, 8)
 SHOTS = (1, 5)
@@ -13,7 +16,7 @@ QUERIES_PER_CLASS = 4
 
 @dataclass(frozen=True)
 class Episode:
-    """prototypes: (K, F) mean of each class's supports. queries: (Q, F). answers: (Q,) index into the prototypes."""
+    """prototypes: (K, F), one a class. queries: (Q, F). answers: (Q,) index into the prototypes."""
 
     prototypes: np.ndarray
     queries: np.ndarray
@@ -22,10 +25,15 @@ class Episode:
 
 @dataclass(frozen=True)
 class EpisodePool:
-    """Regions to draw episodes from. regions: (S, F) as `compare_ready` gives them; labels: (S,) class of each."""
+    """Regions of one product to draw episodes from.
 
-    regions: np.ndarray
+    descriptors: (S, F) as `describe` gives them. labels: (S,) class of each. pseudo_centre: (F,). views: columns.
+    """
+
+    descriptors: np.ndarray
     labels: np.ndarray
+    pseudo_centre: np.ndarray
+    views: list[slice]
 
     def usable_classes(self) -> np.ndarray:
         """Classes with at least a support and a query, ascending."""
@@ -33,24 +41,29 @@ class EpisodePool:
         return np.asarray(classes[counts >= 2])
 
     def only(self, classes: np.ndarray) -> EpisodePool:
-        """The regions of these classes."""
+        """The regions of these classes; the centre stays that of the whole product."""
         rows = np.isin(self.labels, classes)
-        return EpisodePool(self.regions[rows], self.labels[rows])
+        return replace(self, descriptors=self.descriptors[rows], labels=self.labels[rows])
 
     def draw(self, rng: np.random.Generator, ways: tuple[int, int] = WAYS, shots: tuple[int, int] = SHOTS) -> Episode:
         """ways, shots: inclusive bounds. A class keeps one region back as a query, however few it has."""
         classes = self.usable_classes()
         n_way = min(int(rng.integers(ways[0], ways[1] + 1)), len(classes))
         k_shot = int(rng.integers(shots[0], shots[1] + 1))
-        prototypes, queries, answers = [], [], []
-        for answer, label in enumerate(rng.choice(classes, n_way, replace=False)):
+        supports, queries = [], []
+        for label in rng.choice(classes, n_way, replace=False):
             rows = rng.permutation(np.flatnonzero(self.labels == label))
-            supports = min(k_shot, len(rows) - 1)
-            asked = rows[supports : supports + QUERIES_PER_CLASS]
-            prototypes.append(self.regions[rows[:supports]].mean(axis=0))
-            queries.append(self.regions[asked])
-            answers += [answer] * len(asked)
-        return Episode(np.stack(prototypes), np.concatenate(queries), np.array(answers))
+            used = min(k_shot, len(rows) - 1)
+            supports.append(rows[:used])
+            queries.append(rows[used : used + QUERIES_PER_CLASS])
+        return self._episode(supports, queries)
+
+    def _episode(self, supports: list[np.ndarray], queries: list[np.ndarray]) -> Episode:
+        """Row numbers, one array a class -> Episode."""
+        rows = np.concatenate(supports)
+        support_set = SupportSet.build(self.descriptors[rows], _answers(supports), self.pseudo_centre, self.views)
+        asked = self.descriptors[np.concatenate(queries)]
+        return Episode(support_set.prototypes, compare_ready(asked, support_set.centre, self.views), _answers(queries))
 
 
 def split_classes(classes: np.ndarray, held_out_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,3 +71,7 @@ def split_classes(classes: np.ndarray, held_out_share: float, seed: int) -> tupl
     order = np.random.default_rng(seed).permutation(classes)
     held_out = max(2, round(held_out_share * len(order)))
     return order[held_out:], order[:held_out]
+
+
+def _answers(rows_of_class: list[np.ndarray]) -> np.ndarray:
+    return np.repeat(np.arange(len(rows_of_class)), [len(rows) for rows in rows_of_class])

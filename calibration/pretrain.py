@@ -91,7 +91,7 @@ def pretrain(
     classes = draw_pseudo_classes(options.classes, options.seed, read_textures(options.textures, options.seed))
     embedder = Embedder.load(pack, manifest, "onnxruntime", "int8")
     products = [_paint_and_describe(embedder, folder, classes, options.seed, track) for folder in folders]
-    pools = [EpisodePool(p.compare_ready(manifest.embedding), p.labels) for p in products]
+    pools = [p.pool(manifest.embedding) for p in products]
     trained_on, held_out = split_classes(np.arange(options.classes), HELD_OUT_SHARE, options.seed)
     training, testing = _pools(pools, trained_on), _pools(pools, held_out)
     module = train_relation_module(training, view_sizes(manifest.embedding), options.episodes, options.seed, track)

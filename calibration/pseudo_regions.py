@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,12 +12,13 @@ import numpy as np
 
 from calibration.build_bank import build_bank
 from calibration.calibrate import SCORE, choose_thresholds
+from calibration.episodes import EpisodePool
 from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
 from calibration.part_mask import estimate_part_mask
 from calibration.place_statistics import neutral_places
 from calibration.pseudo_defects import PseudoClass
 from edge.anomaly import PlaceStatistics, detect
-from edge.descriptor import compare_ready, describe, view_slices
+from edge.descriptor import describe, view_slices
 from edge.errors import CalibrationError
 from edge.manifest import Embedding
 from edge.memory_bank import MemoryBank
@@ -28,6 +30,7 @@ BANK_SHARE = 0.6  # of the pictures; the others are painted on, the bank has nev
 MASK_PICTURES = 12
 # A painted picture this many times the network's input, on its shorter side, holds all the network could see.
 OVERSAMPLING = 2
+SPLIT_NAMES = frozenset({"good", "train", "test"})
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,9 @@ class ProductRegions:
     labels: np.ndarray
     missed: int
 
-    def compare_ready(self, embedding: Embedding) -> np.ndarray:
-        """(S, F) as the device hands them to the head: centred on what every odd region of the product shares."""
-        return compare_ready(self.descriptors, self.descriptors.mean(axis=0), view_slices(embedding))
+    def pool(self, embedding: Embedding) -> EpisodePool:
+        """These regions to draw episodes from, around what every odd region of the product shares."""
+        return EpisodePool(self.descriptors, self.labels, self.descriptors.mean(axis=0), view_slices(embedding))
 
 
 def load_product(
@@ -77,7 +80,7 @@ def load_product(
     maps = np.stack([detect(embedder.embed(frame), bank, neutral, SCORE).patch_scores for frame in clean])
     thresholds = choose_thresholds(maps, FALSE_REJECT_RATE)
     return Product(
-        name=pictures.folder.resolve().name,
+        name=product_name(pictures.folder),
         bank=bank,
         places=thresholds.places,
         pixel_threshold=thresholds.pixel.value,
@@ -86,6 +89,12 @@ def load_product(
         pictures=len(paths),
         unreadable=pictures.unreadable,
     )
+
+
+def product_name(folder: Path) -> str:
+    """The part of the path that names a product: `bottle` of `bottle/train/good`."""
+    names = [name for name in folder.resolve().parts[1:] if name not in SPLIT_NAMES]
+    return names[-1] if names else folder.resolve().name
 
 
 def describe_pseudo_defects(

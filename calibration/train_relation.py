@@ -86,7 +86,7 @@ def measure_accuracy(module: RelationModule, pools: Sequence[EpisodePool], seed:
 
 def cosine_scores(queries: Tensor, prototypes: Tensor) -> Tensor:
     """(Q, F), (K, F) -> (Q, K) in 0..1, as `edge.relation` scores without a head."""
-    return (1 + F.normalize(queries, dim=1) @ F.normalize(prototypes, dim=1).T) / 2
+    return ((1 + queries @ prototypes.T) / 2).clamp(0, 1)
 
 
 def _noisy(regions: np.ndarray, rng: np.random.Generator) -> Tensor:
