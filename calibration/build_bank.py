@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def build_bank(
     paths: Sequence[Path],
     detection_taps: tuple[str, ...],
     rows: int,
-    track: Track = no_track,
+    track: Track[Any] = no_track,
 ) -> BuiltBank:
     """Three passes over `paths`: channel statistics, the streaming coreset of all, and one refinement of its rows."""
     mean, std = channel_statistics(embedder, paths[:STATISTICS_PICTURES], track)
@@ -73,7 +74,7 @@ def refine(bank: MemoryBank, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) ->
 
 
 def channel_statistics(
-    embedder: Embedder, paths: Sequence[Path], track: Track = no_track
+    embedder: Embedder, paths: Sequence[Path], track: Track[Any] = no_track
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every feature over all patches of `paths`: two (D,) float32."""
     total = np.zeros(embedder.embedding.dim)

@@ -33,6 +33,7 @@ from edge.manifest import (
     PackManifest,
     Precision,
     ScoreFacts,
+    Search,
     ThresholdFacts,
     TypingFacts,
     read_manifest,
@@ -56,12 +57,16 @@ class IndexBank(Protocol):
     def __call__(
         self, folder: Path, bank: MemoryBank, good: np.ndarray, pseudo: np.ndarray, seed: int
     ) -> tuple[IndexFacts, bool]:
-        """Write the index; its facts, and whether its recall lets it be searched instead of the vectors."""
+        """Write the index; its facts, and whether it is as good as the vectors and faster to search."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may ask of `calibrate`. detection_taps: None means every tap of stride 8 and coarser."""
+    """What a user may ask of `calibrate`.
+
+    detection_taps: None means every tap of stride 8 and coarser. search: None takes the faster of HNSW and
+    exact search for a bank of this size.
+    """
 
     bank_rows: int = 2000
     false_reject_rate: float = 0.01
@@ -70,6 +75,7 @@ class Options:
     detection_taps: tuple[str, ...] | None = None
     seed: int = 0
     overwrite: bool = False
+    search: Search | None = None
 
     def check(self) -> None:
         """UsageError for a value that cannot mean anything."""
@@ -119,8 +125,9 @@ def calibrate(
         built = build_bank(embedder, fit, taps, options.bank_rows, track)
         samples = make_pseudo_samples(embedder, unseen, options.seed, track)
         good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_paths(unseen[:RECALL_PICTURES])])
-        index, is_usable = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
-        bank = _as_on_device(folder, built.bank, index if is_usable else None)
+        index, is_faster = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
+        search = options.search or ("hnsw" if is_faster else "exact")
+        bank = _as_on_device(folder, built.bank, index if search == "hnsw" else None)
         if held_out:
             maps = [distance_maps(embedder, bank, [path]) for path in track(held_out, "thresholds", len(held_out))]
         else:
@@ -139,7 +146,7 @@ def calibrate(
         _write_provenance(folder, pictures.names()[: len(fit)])
         manifest = BundleManifest(
             pack_id=pack_manifest.pack_id,
-            product=good_dir.resolve().name,
+            product=product_name(good_dir),
             target=pack_manifest.target,
             embedding=pack_manifest.embedding,
             graphs=pack_manifest.graphs,
@@ -151,7 +158,7 @@ def calibrate(
                 rows=bank.rows,
                 detection_taps=taps,
                 search_dim=bank.keys.shape[1],
-                search="hnsw" if is_usable else "exact",
+                search=search,
                 coreset_radius=round(built.coreset_radius, 4),
                 index=index,
             ),
@@ -166,6 +173,12 @@ def calibrate(
         )
         manifest = write_manifest(folder, manifest)
     return Calibration(manifest, pictures.unreadable, built.peak_pool_rows, _peak_rss_mb())
+
+
+def product_name(good_dir: Path) -> str:
+    """The folder's name, or that of the first folder above it that is not the layout's own (`train/good`)."""
+    names = [part for part in good_dir.resolve().parts if part not in ("good", "train")]
+    return names[-1]
 
 
 def split(paths: Sequence[Path]) -> tuple[Sequence[Path], Sequence[Path]]:

@@ -18,6 +18,7 @@ from edge.cli_options import json_option, overwrite_option, progress
 @click.option("--backend", type=click.Choice(["onnxruntime", "openvino"]), default="onnxruntime", show_default=True)
 @click.option("--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True)
 @click.option("--taps", help="Taps the memory bank searches, such as s8,s16.  [default: stride 8 and coarser]")
+@click.option("--search", type=click.Choice(["hnsw", "exact"]), help="[default: the faster for this bank]")
 @click.option("--seed", default=0, show_default=True, help="The same seed and pictures give the same bytes.")
 @overwrite_option
 @json_option
@@ -30,6 +31,7 @@ def calibrate(
     backend: str,
     precision: str,
     taps: str | None,
+    search: str | None,
     seed: int,
     overwrite: bool,
     as_json: bool,
@@ -51,6 +53,7 @@ def calibrate(
         precision=precision,  # type: ignore[arg-type]
         detection_taps=tuple(taps.split(",")) if taps else None,
         seed=seed,
+        search=search,  # type: ignore[arg-type]
         overwrite=overwrite,
     )
     done = build(good_dir, pack, out, load_stage("index_bank"), options, progress)

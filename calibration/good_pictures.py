@@ -68,7 +68,8 @@ class Embedder:
 
     def embed(self, frame_bgr: FrameBgr) -> np.ndarray:
         """(H, W, 3) -> (N, D), backbone units."""
-        return self.backend.run({"images": to_network_input(frame_bgr, self.embedding)})[0]
+        images = to_network_input(frame_bgr, self.embedding)
+        return np.asarray(self.backend.run({"images": images})[0])
 
     def embed_paths(self, paths: Iterable[Path]) -> Iterator[np.ndarray]:
         """One picture in memory at a time."""

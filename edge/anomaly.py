@@ -41,7 +41,7 @@ class PlaceStatistics:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 places = cls(stored["mean"], stored["std"])
-        except (OSError, ValueError, KeyError, BadZipFile) as exc:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as exc:
             raise BundleError(f"{path}: not place statistics ({exc}); calibrate again") from exc
         if places.mean.shape != grid_hw or places.std.shape != grid_hw or not (places.std > 0).all():
             raise BundleError(f"{path}: does not fit a patch grid of {grid_hw}; calibrate again")

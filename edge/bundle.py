@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edge.anomaly import PlaceStatistics
 from edge.backend import Backend, load_backend
 from edge.class_store import CLASSES_FILE
+from edge.descriptor import DESCRIPTOR_NAME, descriptor_dim
 from edge.errors import BundleError
 from edge.manifest import BackendName, BundleManifest, Embedding, Precision, read_manifest
 from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays
@@ -30,7 +31,14 @@ class Bundle:
     @classmethod
     def open(cls, folder: Path) -> Bundle:
         """Check the manifest and every digest; BundleError says what is wrong and what to do."""
-        return cls(folder, read_manifest(folder, BundleManifest))
+        manifest = read_manifest(folder, BundleManifest)
+        typing, expected = manifest.typing, (DESCRIPTOR_NAME, descriptor_dim(manifest.embedding))
+        if (typing.descriptor, typing.descriptor_dim) != expected:
+            raise BundleError(
+                f"{folder}: descriptors are {typing.descriptor} of {typing.descriptor_dim}, this oddkind makes "
+                f"{expected[0]} of {expected[1]}; calibrate again"
+            )
+        return cls(folder, manifest)
 
     @property
     def classes_path(self) -> Path:
@@ -76,7 +84,10 @@ class Bundle:
 
     def load_descriptor_centre(self) -> npt.NDArray[np.float32]:
         """(F,) mean descriptor of the product's pseudo-defects."""
-        centre = np.load(self.folder / CENTRE_FILE, allow_pickle=False)
+        try:
+            centre = np.load(self.folder / CENTRE_FILE, allow_pickle=False)
+        except (OSError, EOFError, ValueError) as exc:
+            raise BundleError(f"{self.folder}: {CENTRE_FILE} cannot be read ({exc}); calibrate again") from exc
         if centre.shape != (self.manifest.typing.descriptor_dim,):
             raise BundleError(f"{self.folder}: {CENTRE_FILE} has shape {centre.shape}; calibrate again")
         return np.asarray(centre, dtype=np.float32)

@@ -117,7 +117,7 @@ class ClassStore:
             store = cls(facts["bundle_id"], supports, descriptors)
             if facts["store_version"] != STORE_VERSION or descriptors.shape[0] != len(supports):
                 raise ValueError(f"store version {facts['store_version']}, {len(supports)} supports")
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as exc:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as exc:
             raise BundleError(
                 f"{where}: not a readable class store ({exc}); restore it or remove it and enrol again"
             ) from exc

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import click
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Item = TypeVar("Item")
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
@@ -22,17 +21,14 @@ classes_option = click.option(
 )
 
 
-def runtime_options(command: Decorated) -> Decorated:
+def runtime_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--backend, --precision and --threads."""
-    options: tuple[Callable[[Decorated], Decorated], ...] = (
+    own = "[default: the one calibrated with]"
+    options: list[Callable[..., Any]] = [
         click.option("--threads", type=click.IntRange(0), default=1, show_default=True, help="0: every core."),
-        click.option("--precision", type=click.Choice(["int8", "fp32"]), help="[default: the one calibrated with]"),
-        click.option(
-            "--backend",
-            type=click.Choice(["onnxruntime", "openvino"]),
-            help="[default: the one calibrated with]",
-        ),
-    )
+        click.option("--precision", type=click.Choice(["int8", "fp32"]), help=own),
+        click.option("--backend", type=click.Choice(["onnxruntime", "openvino"]), help=own),
+    ]
     for option in options:
         command = option(command)
     return command

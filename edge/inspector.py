@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+
+import cv2
+from threadpoolctl import threadpool_limits
 
 from edge.anomaly import Anomaly, detect
 from edge.bundle import Bundle
@@ -32,6 +36,7 @@ class Inspector:
         classes_path: Path | None = None,
     ) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
+        limit_threads(threads)
         self.backbone = bundle.load_backbone(backend, precision, threads)
         self.precision = precision or bundle.manifest.calibrated_precision
         self.bank = bundle.load_memory_bank()
@@ -52,7 +57,7 @@ class Inspector:
         threads: int = 1,
         classes_path: Path | None = None,
     ) -> Inspector:
-        """Open and check `folder`, then load it. threads: 0 means every core."""
+        """Open and check `folder`, then load it. threads: of each stage, for the whole process; 0 means every core."""
         return cls(Bundle.open(folder), backend, precision, threads, classes_path)
 
     def inspect(self, frame_bgr: FrameBgr, provenance: Provenance, always_type: bool = False) -> Inspection:
@@ -131,6 +136,16 @@ class Inspector:
         """The classifier this bundle would use with the classes of `store`."""
         views = view_slices(self.manifest.embedding)
         return RelationClassifier(store, self.centre, views, self.manifest.typing.unknown_threshold, self.head)
+
+
+def limit_threads(threads: int) -> None:
+    """Keep OpenCV and the matrix library to as many threads as the runtime; 0 means every core.
+
+    Left alone each takes all cores, and on a busy box two threads that wait for each other are slower than one.
+    """
+    count = threads or os.cpu_count() or 1
+    cv2.setNumThreads(count)
+    threadpool_limits(count, user_api="blas")
 
 
 class StageClock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,7 @@ class MemoryBankArrays:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = cls(**{name: stored[name] for name in cls.__dataclass_fields__})
-        except (OSError, ValueError, KeyError) as exc:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as exc:
             raise BundleError(f"{path}: not a memory bank ({exc}); calibrate again") from exc
         rows, dim = arrays.vectors.shape
         if rows == 0 or arrays.feature_mean.shape != (dim,) or arrays.source_index.shape != (rows,):

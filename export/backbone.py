@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge.errors import ExportError
 from edge.manifest import Embedding, Tap
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LITE_VARIANTS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 PATCH_POOL = 3
 GRID_STRIDE = 8
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def load_backbone(name: str, weights: Path | None, input_size: int, strides: Seq
     raise ExportError(f"unknown backbone {name!r}; expected one of {', '.join(LITE_VARIANTS)} or timm:MODEL")
 
 
-def load_lite_classifier(name: str, weights: Path | None, input_size: int) -> tuple[torch.nn.Module, str]:
+def load_lite_classifier(name: str, weights: Path | None, input_size: int) -> tuple[Any, str]:
     """The whole ImageNet classifier with its real weights, in eval mode, and the weights' sha256."""
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -67,7 +69,7 @@ def _load_lite(name: str, weights: Path | None, input_size: int, strides: Sequen
     # The block after the stage of 112 channels already mixes in stride 32; the last block of a stride is its tap.
     chosen = [last_block[s] for s in _check_strides(strides, last_block, name)]
     taps = tuple(Tap(name=f"s{s}", stride=s, channels=last_block[s][1]) for s in strides)
-    module = _LiteFeatures(model, [number for number, _ in chosen])
+    module = _lite_features(model, [number for number, _ in chosen])
     return Backbone(name, module.eval(), taps, (127.0,) * 3, (1 / 128,) * 3, digest)
 
 
@@ -95,9 +97,12 @@ def _load_timm(name: str, weights: Path | None, input_size: int, strides: Sequen
     )
     state, digest = _read_state(weights)
     _load_strictly(model, state, weights, name, may_have_more=True)
-    mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    mean, std = (config.mean, config.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
     taps = tuple(Tap(name=f"s{s}", stride=s, channels=channels[s]) for s in strides)
-    pixel_mean, pixel_scale = tuple(255 * m for m in mean), tuple(1 / (255 * s) for s in std)
+    r, g, b = mean
+    pixel_mean = (255.0 * r, 255.0 * g, 255.0 * b)
+    r, g, b = std
+    pixel_scale = (1 / (255 * r), 1 / (255 * g), 1 / (255 * b))
     return Backbone(name, model.eval(), taps, pixel_mean, pixel_scale, digest)
 
 
@@ -149,7 +154,7 @@ def patch_embedder(backbone: Backbone, input_size: int) -> torch.nn.Module:
     return PatchEmbedder().eval()
 
 
-def _LiteFeatures(model: torch.nn.Module, block_numbers: Sequence[int]) -> torch.nn.Module:
+def _lite_features(model: Any, block_numbers: Sequence[int]) -> torch.nn.Module:
     import torch
 
     class LiteFeatures(torch.nn.Module):

@@ -146,6 +146,7 @@ def _torch_infer(module: torch.nn.Module) -> Any:
 
     def infer(frame: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return module(torch.from_numpy(frame)).numpy()
+            embeddings: np.ndarray = module(torch.from_numpy(frame)).numpy()
+            return embeddings
 
     return infer

@@ -53,7 +53,7 @@ def simplify(raw: Path, simplified: Path) -> None:
 def _reader(frames: list[dict[str, np.ndarray]]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
-    class Frames(CalibrationDataReader):
+    class Frames(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.iterator: Iterator[dict[str, np.ndarray]] = iter(frames)
 

@@ -34,4 +34,4 @@ def _texture(size_px: int, rng: np.random.Generator) -> FrameBgr:
 def _gradient(size_px: int, rng: np.random.Generator) -> np.ndarray:
     angle = rng.uniform(0, 2 * np.pi)
     ramp = np.linspace(-1, 1, size_px)
-    return np.cos(angle) * ramp[None, :] + np.sin(angle) * ramp[:, None]
+    return np.asarray(np.cos(angle) * ramp[None, :] + np.sin(angle) * ramp[:, None])

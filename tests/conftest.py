@@ -1,0 +1,77 @@
+"""Shared fixtures: tiny real things, made once a session and read-only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+BANK_ROWS = "300"
+GOOD_PARTS = 24
+PER_KIND = 3
+
+
+@pytest.fixture(scope="session")
+def real_pictures() -> Path:
+    """Folder of the real inspection pictures; tests that need it skip where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"real pictures are not at {DATA}")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def pack_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real model pack of EfficientNet-Lite0 at 256 px, its INT8 calibrated on generated textures."""
+    from export.pack import export_pack
+
+    out = tmp_path_factory.mktemp("pack") / "pack"
+    export_pack(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def good_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GOOD_PARTS rendered good parts."""
+    from calibration.demo_line import render_good
+    from edge.pictures import write_picture
+
+    folder = tmp_path_factory.mktemp("good")
+    for index in range(GOOD_PARTS):
+        write_picture(folder / f"{index:03d}.png", render_good(index))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def defects_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """PER_KIND rendered parts of each kind of defect, one subfolder a kind."""
+    from calibration.demo_line import KINDS, render_defect
+    from edge.pictures import write_picture
+
+    folder = tmp_path_factory.mktemp("defects")
+    for kind in KINDS:
+        for index in range(PER_KIND):
+            write_picture(folder / kind / f"{index:03d}.png", render_defect(kind, index)[0])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_dir(tmp_path_factory: pytest.TempPathFactory, pack_dir: Path, good_dir: Path) -> Path:
+    """A bundle calibrated on `good_dir`; copy it before enrolling into it."""
+    out = tmp_path_factory.mktemp("bundle") / "bundle"
+    result = run_oddkind(
+        "calibrate", str(good_dir), "--pack", str(pack_dir), "--out", str(out), "--bank-rows", BANK_ROWS
+    )
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def run_oddkind(*arguments: str) -> Result:
+    """`oddkind ARGUMENTS` in this process; stdout and stderr apart, no exception swallowed but SystemExit."""
+    from edge.cli import main
+
+    result = CliRunner().invoke(main, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
