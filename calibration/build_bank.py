@@ -17,6 +17,7 @@ from edge.memory_bank import MemoryBank, MemoryBankArrays, standardise
 # Channel statistics settle long before this many pictures; more would only be read twice.
 STATISTICS_PICTURES = 100
 REFINE_PICTURES = 200
+REFINE_STEP = 0.75  # 1 is a Lloyd step of k-means: better places, but rare good patches lose their row
 MIN_STD = 1e-6
 
 
@@ -52,7 +53,7 @@ def build_bank(
 
 
 def refine(bank: MemoryBank, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> MemoryBankArrays:
-    """Move each row to the mean of the patches nearest to it (one Lloyd step); a row without patches stays.
+    """Move each row REFINE_STEP of the way to the mean of the patches nearest to it; a row without patches stays.
 
     The greedy choice takes patches at the edge of what is normal; between them ordinary surface is left far from
     any row and looks as odd as a faint defect. blocks: standardised (n, D) and origins (n, 3). A row's
@@ -69,7 +70,8 @@ def refine(bank: MemoryBank, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) ->
             if distances[patch] < nearest[rows[patch]]:
                 nearest[rows[patch]], origins[rows[patch]] = distances[patch], patch_origins[patch]
     means = total / np.maximum(count, 1)[:, np.newaxis]
-    vectors = np.where(count[:, np.newaxis] > 0, means, old.vectors).astype(np.float32)
+    step = np.where(count > 0, REFINE_STEP, 0.0)[:, np.newaxis]
+    vectors = (old.vectors + step * (means - old.vectors)).astype(np.float32)
     return replace(old, vectors=vectors, source_index=origins[:, 0], patch_yx=origins[:, 1:])
 
 
