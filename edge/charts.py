@@ -34,7 +34,7 @@ class ScoreAxis:
     """
 
     def __init__(self, threshold: float) -> None:
-        self._unit = abs(threshold) or 1.0
+        self._unit = max(abs(threshold), 1e-3)
 
     def place(self, score: Scores | float) -> Any:
         """Score -> place on the axis."""

@@ -32,7 +32,7 @@ def draw_inspection(frame_bgr: FrameBgr, inspection: Inspection) -> FrameBgr:
 
     The result is larger than the frame: the banner stands above it, and small frames are enlarged.
     """
-    canvas, factor = _enlarged(frame_bgr)
+    canvas, factor = enlarged(frame_bgr)
     unit = text_unit(canvas)
     colour = VERDICT_BGR[inspection.verdict]
     for region in reversed(inspection.regions):  # the strongest last: it stays on top
@@ -73,6 +73,15 @@ def fit_within(frame_bgr: FrameBgr, side_px: int) -> FrameBgr:
     return np.asarray(cv2.resize(frame_bgr, size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
+def enlarged(frame_bgr: FrameBgr) -> tuple[FrameBgr, int]:
+    """A copy whose shorter side is about MIN_SIDE_PX at least, and the whole factor it took."""
+    H, W = frame_bgr.shape[:2]
+    wanted = math.ceil(MIN_SIDE_PX / min(H, W))
+    factor = max(1, min(wanted, 4 * MIN_SIDE_PX // max(H, W)))  # a long thin strip does not become a huge one
+    size_wh = (W * factor, H * factor)
+    return np.array(cv2.resize(frame_bgr, size_wh, interpolation=cv2.INTER_LINEAR), dtype=np.uint8), factor
+
+
 def banner_text(inspection: Inspection) -> str:
     """Such as `DEFECT scratch  2.341 > 1.950`; the error when there is no verdict."""
     if inspection.anomaly_score is None:
@@ -102,15 +111,6 @@ def _told_apart(score: float, threshold: float) -> tuple[str, str]:
         if texts[0] != texts[1]:
             break
     return texts
-
-
-def _enlarged(frame_bgr: FrameBgr) -> tuple[FrameBgr, int]:
-    """A copy whose shorter side is about MIN_SIDE_PX at least, and the whole factor it took."""
-    H, W = frame_bgr.shape[:2]
-    wanted = math.ceil(MIN_SIDE_PX / min(H, W))
-    factor = max(1, min(wanted, 4 * MIN_SIDE_PX // max(H, W)))  # a long thin strip does not become a huge one
-    size_wh = (W * factor, H * factor)
-    return np.array(cv2.resize(frame_bgr, size_wh, interpolation=cv2.INTER_LINEAR), dtype=np.uint8), factor
 
 
 def _scaled(box_xyxy: BoxXyxy, factor: int) -> BoxXyxy:

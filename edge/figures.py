@@ -14,6 +14,7 @@ from edge.result import Verdict
 
 Record = dict[str, Any]
 VERDICTS: tuple[Verdict, ...] = ("good", "defect", "no_verdict")
+NOT_TYPED = "not typed"
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Figures:
         (self.good_scores if verdict == "good" else self.defect_scores).append(record["anomaly_score"])
         self.latencies_ms.append(sum(record["latency_ms"].values()))
         if verdict == "defect":
-            self.classes[record["defect_class"] or "not typed"] += 1
+            self.classes[record["defect_class"] or NOT_TYPED] += 1
 
     @property
     def pictures(self) -> int:

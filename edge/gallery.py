@@ -14,6 +14,7 @@ import numpy as np
 
 from edge.draw import FAINTEST, HOTTEST, draw_heatmap, fit_within
 from edge.errors import PictureError
+from edge.figures import NOT_TYPED
 from edge.pictures import FrameBgr, encode_picture, read_picture
 
 Record = dict[str, Any]
@@ -42,11 +43,11 @@ class Gallery:
         if record["verdict"] == "good":
             _keep_largest(self.borderline, entry, MOST_BORDERLINE)
         else:
-            _keep_largest(self.strongest.setdefault(record["defect_class"] or "", []), entry, MOST_REJECTS)
+            _keep_largest(self.strongest.setdefault(record["defect_class"] or NOT_TYPED, []), entry, MOST_REJECTS)
 
-    def rejects(self, class_sizes: Iterable[tuple[str, int]]) -> dict[str, list[Record]]:
+    def rejects(self, classes: Iterable[str]) -> dict[str, list[Record]]:
         """Class -> its strongest rejects, strongest first; MOST_REJECTS in all, shared out evenly."""
-        names = [name for name, _ in class_sizes if name in self.strongest]
+        names = [name for name in classes if name in self.strongest]
         left, chosen = MOST_REJECTS, {}
         for position, name in enumerate(sorted(names, key=lambda n: len(self.strongest[n]))):
             share = max(FEWEST_A_CLASS, left // (len(names) - position))

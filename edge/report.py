@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from string import Template
@@ -14,10 +14,11 @@ from edge.figures import VERDICTS, Figures
 from edge.gallery import MOST_REJECTS, Gallery, card, heat_scale
 from edge.manifest import BundleManifest
 from edge.result import utc_now
-from edge.results_folder import REPORT_FILE, TABLE_FILE, ResultsFolder
+from edge.results_folder import REPORT_FILE, RUN_FILE, TABLE_FILE, ResultsFolder, read_run_facts
 from edge.staging import write_bytes_atomically
 
 Record = dict[str, Any]
+Show = Callable[[Record], str]
 
 MOST_ERRORS = 200
 MOST_FOLDERS = 40
@@ -53,6 +54,7 @@ def to_html(
 
     return template.substitute(
         product=escape(manifest.product),
+        folder=escape(str((read_run_facts(results.folder / RUN_FILE) or {}).get("folder", ""))),
         written_at=utc_now()[:16].replace("T", " "),
         tiles=_tiles(figures),
         verdict_bar=_verdict_bar(figures.verdicts),
@@ -101,22 +103,25 @@ def _classes(figures: Figures) -> str:
 def _folders(folders: Mapping[str, Counter[str]]) -> str:
     if len(folders) < 2:
         return ""
-    rows = "".join(
-        f'<tr><th>{escape(name)}</th><td class="bar"><div class="verdicts">{_verdict_bar(counts)}</div></td>'
-        f'<td class="figure">{counts["defect"]:,} of {counts.total():,}</td></tr>'
-        for name, counts in list(folders.items())[:MOST_FOLDERS]
-    )
+    rows = "".join(_folder_row(name, counts) for name, counts in list(folders.items())[:MOST_FOLDERS])
     more = _note(len(folders), MOST_FOLDERS, "folders")
     return f'<section><h2>Rejected, by folder</h2><table class="bars wide">{rows}</table>{more}</section>'
 
 
-def _rejects(figures: Figures, gallery: Gallery, show: Any) -> str:
-    sizes = [("" if name == "not typed" else name, count) for name, count in figures.classes.most_common()]
-    counts = dict(sizes)
+def _folder_row(name: str, counts: Counter[str]) -> str:
+    shown = "(top)" if name == "." else escape(name)
+    return (
+        f'<tr><th>{shown}</th><td class="bar"><div class="verdicts">{_verdict_bar(counts)}</div></td>'
+        f'<td class="figure">{counts["defect"]:,} of {counts.total():,}</td></tr>'
+    )
+
+
+def _rejects(figures: Figures, gallery: Gallery, show: Show) -> str:
     groups = []
-    for name, records in gallery.rejects(sizes).items():
-        shown = f"strongest {len(records)} of {counts[name]:,}" if len(records) < counts[name] else f"{counts[name]:,}"
-        heading = f"<h3>{escape(name) or 'Not typed'} <span>{shown}</span></h3>"
+    for name, records in gallery.rejects([name for name, _ in figures.classes.most_common()]).items():
+        count = figures.classes[name]
+        shown = f"strongest {len(records)} of {count:,}" if len(records) < count else f"{count:,}"
+        heading = f"<h3>{escape(name)} <span>{shown}</span></h3>"
         groups.append(f'{heading}<div class="cards">{"".join(map(show, records))}</div>')
     if not groups:
         return ""
@@ -124,7 +129,7 @@ def _rejects(figures: Figures, gallery: Gallery, show: Any) -> str:
     return f"<section><h2>Rejects</h2>{heat_scale()}{more}{''.join(groups)}</section>"
 
 
-def _borderline(gallery: Gallery, show: Any) -> str:
+def _borderline(gallery: Gallery, show: Show) -> str:
     records = gallery.nearly_rejected()
     if not records:
         return ""
@@ -149,8 +154,8 @@ def _facts(figures: Figures, m: BundleManifest) -> str:
         ("How it was set", f"{t.method}, on {t.held_out_pictures:,} good pictures that the bank has not seen"),
         (
             "What it is worth",
-            f"{100 * t.false_reject_rate:g} % false rejects asked for; at most "
-            f"{100 * t.promised_false_reject_rate:.2g} % can be promised from that many pictures",
+            f"{100 * t.false_reject_rate:g} % false rejects asked for; {t.held_out_pictures:,} pictures can vouch "
+            f"for at most {100 * t.promised_false_reject_rate:.2g} % of good parts on average",
         ),
         ("Pixel threshold", f"{t.pixel_threshold:.4f}: where a region begins"),
         ("Backbone", f"{m.embedding.backbone}, {m.embedding.input_size} px, {m.calibrated_precision.upper()}"),

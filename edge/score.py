@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from edge.anomaly import Anomaly
-from edge.draw import draw_heatmap, fit_within
+from edge.draw import draw_heatmap, enlarged, fit_within
 from edge.errors import PictureError, UsageError
 from edge.figures import Figures
 from edge.inspector import Inspector
@@ -186,8 +186,8 @@ class _Batch:
 
     def _write_heatmap(self, name: str, frame_bgr: FrameBgr, anomaly: Anomaly) -> None:
         threshold = self.inspector.manifest.thresholds.pixel_threshold
-        overlay = draw_heatmap(fit_within(frame_bgr, HEATMAP_SIDE_PX), anomaly.anomaly_map, threshold)
-        write_picture(self.results.heatmap_path(name), overlay)
+        canvas, _ = enlarged(fit_within(frame_bgr, HEATMAP_SIDE_PX))
+        write_picture(self.results.heatmap_path(name), draw_heatmap(canvas, anomaly.anomaly_map, threshold))
 
 
 def _verdicts_so_far(results: ResultsFolder, files: dict[str, Path]) -> dict[str, Verdict]:
