@@ -31,7 +31,7 @@ class Size:
     frames: int
 
 
-FULL = Size(good=60, held_out_good=20, per_kind=10, classes=60, episodes=300, draws=10, frames=30)
+FULL = Size(good=80, held_out_good=20, per_kind=10, classes=120, episodes=800, draws=10, frames=30)
 QUICK = Size(good=16, held_out_good=4, per_kind=4, classes=12, episodes=30, draws=3, frames=12)
 
 
@@ -76,8 +76,10 @@ def oddkind(say: Say, *arguments: str | Path, may_end_with: tuple[int, ...] = (0
 
     words = [str(argument) for argument in arguments]
     say(f"$ oddkind {shlex.join(words)}")
+    started_s = monotonic()
     code = main(words, standalone_mode=False) or 0
-    say("")
+    took_s = monotonic() - started_s
+    say(f"({took_s:.0f} s)\n" if took_s >= 1 else "")
     if code not in may_end_with:
         raise CalibrationError(f"the demo stopped: `oddkind {words[0]}` ended with {code}; its message stands above")
 
