@@ -238,3 +238,10 @@ def test_score_axis_goes_there_and_back(place: float, threshold: float) -> None:
 def test_axis_is_marked_with_round_numbers() -> None:
     assert round_numbers(0.5, 60.0)[:4] == [10.0, 1.0, 50.0, 5.0]
     assert round_numbers(4.0, 4.5) == pytest.approx([4.0, 4.1, 4.2, 4.3, 4.4, 4.5])
+
+
+def test_a_score_just_over_the_threshold_is_never_drawn_as_good() -> None:
+    threshold = 4.5
+    h = histogram(np.array([1.0, threshold, np.nextafter(threshold, 9), 9.0]), threshold)
+    assert sum(h.counts[: h.good_bins]) == 2
+    assert h.counts[h.good_bins] == 1
