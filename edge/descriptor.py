@@ -1,4 +1,4 @@
-"""An odd region as one vector: how its patches differ from the nearest good ones."""
+"""An odd region as one vector: what its patches are, and how they differ from the nearest good ones."""
 
 from __future__ import annotations
 
@@ -13,30 +13,34 @@ from edge.regions import OddRegion
 
 Floats = npt.NDArray[np.float32]
 
-DESCRIPTOR_NAME = "residual-core-and-surroundings-1"
+DESCRIPTOR_NAME = "residual-and-raw-core, residual-surroundings-1"
 # (fraction of the peak's height over the median from which a patch counts, patches the region is grown by):
 # the core says what the defect is made of, the surroundings how it sits in the part.
-POOLINGS = ((0.6, 0), (0.0, 4))
+CORE, SURROUNDINGS = (0.6, 0), (0.0, 4)
+# Raw features say where on the part the defect is; as loud as the residual they would drown it.
+RAW_LOUDNESS = np.float32(0.5)
 
 
 def descriptor_dim(embedding: Embedding) -> int:
-    """F: the residual features, pooled once per entry of POOLINGS."""
-    return len(POOLINGS) * embedding.dim
+    """F: residual and raw features of the core, residual features of the surroundings."""
+    return 3 * embedding.dim
 
 
 def view_slices(embedding: Embedding) -> list[slice]:
-    """Columns of each view, one a pooling; a view counts the same however long its features are."""
-    return [slice(i * embedding.dim, (i + 1) * embedding.dim) for i in range(len(POOLINGS))]
+    """Columns of the core and of the surroundings; both count the same however long they are."""
+    return [slice(0, 2 * embedding.dim), slice(2 * embedding.dim, 3 * embedding.dim)]
 
 
 def describe(anomaly: Anomaly, region: OddRegion, bank: MemoryBank) -> Floats:
-    """(F,) float32: the region's residual features, averaged with the patches' height as weight.
+    """(F,) float32: the features of the region's patches, averaged with their height as weight.
 
     residual = patch - nearest good patch, the paper's r = f(x) - NN(f(x)).
     """
-    residual = anomaly.standardised - bank.arrays.vectors[anomaly.nearest_rows]  # (N, D)
-    weights = [pooling_weights(anomaly.patch_scores, region, *pooling).ravel() for pooling in POOLINGS]
-    return np.concatenate([w @ residual for w in weights]).astype(np.float32)
+    raw = anomaly.standardised  # (N, D)
+    residual = raw - bank.arrays.vectors[anomaly.nearest_rows]
+    core = pooling_weights(anomaly.patch_scores, region, *CORE).ravel()
+    surroundings = pooling_weights(anomaly.patch_scores, region, *SURROUNDINGS).ravel()
+    return np.concatenate([core @ residual, RAW_LOUDNESS * (core @ raw), surroundings @ residual]).astype(np.float32)
 
 
 def pooling_weights(patch_scores: Floats, region: OddRegion, fraction: float, grow_patches: int = 0) -> Floats:

@@ -28,14 +28,12 @@ class SupportSet:
     def build(cls, descriptors: Floats, labels: Ints, pseudo_centre: Floats, views: list[slice]) -> SupportSet:
         """descriptors (S, F), labels (S,) in 0..K-1, every class at least once.
 
-        What every odd region of the product shares is no evidence, so descriptors are centred: half on the
-        product's pseudo-defects, half on the supports themselves, as soon as there are two classes.
+        What odd regions share is no evidence, so descriptors are centred on the mean of the classes, where the
+        product's pseudo-defects count as one class more.
         """
         classes = range(int(labels.max()) + 1)
-        centre = pseudo_centre
-        if len(classes) > 1:
-            class_means = np.stack([descriptors[labels == k].mean(axis=0) for k in classes])
-            centre = ((pseudo_centre + class_means.mean(axis=0)) / 2).astype(np.float32)
+        class_means = [descriptors[labels == k].mean(axis=0) for k in classes]
+        centre = np.mean([*class_means, pseudo_centre], axis=0, dtype=np.float32)
         ready = compare_ready(descriptors, centre, views)
         means = np.stack([ready[labels == k].mean(axis=0) for k in classes])
         return cls(unit_views(means, views), centre, views)
