@@ -33,7 +33,7 @@ class SupportSet:
         """
         classes = range(int(labels.max()) + 1)
         class_means = [descriptors[labels == k].mean(axis=0) for k in classes]
-        centre = np.mean([*class_means, pseudo_centre], axis=0, dtype=np.float32)
+        centre = np.asarray(np.stack([*class_means, pseudo_centre]).mean(axis=0), dtype=np.float32)
         ready = compare_ready(descriptors, centre, views)
         means = np.stack([ready[labels == k].mean(axis=0) for k in classes])
         return cls(unit_views(means, views), centre, views)
