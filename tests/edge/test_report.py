@@ -241,7 +241,7 @@ def test_axis_is_marked_with_round_numbers() -> None:
 
 
 def test_a_score_just_over_the_threshold_is_never_drawn_as_good() -> None:
-    for threshold in np.linspace(0.5, 50, 400):  # for many of them the two places are the same float
+    for threshold in np.linspace(0.5, 50, 400):
         h = histogram(np.array([0.1, threshold, np.nextafter(threshold, 99), 99.0]), float(threshold))
         assert sum(h.counts[: h.good_bins]) == 2
         assert h.counts[h.good_bins] == 1
