@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,9 +37,8 @@ def runtime_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Iterator[Item]:
     """Show a bar on stderr while iterating, if stderr is a terminal."""
-    stream = click.get_text_stream("stderr")
-    if not stream.isatty():
+    if not sys.stderr.isatty():
         yield from items
         return
-    with click.progressbar(items, length=length, label=label, file=stream) as bar:
+    with click.progressbar(items, length=length, label=label, file=sys.stderr) as bar:
         yield from bar
