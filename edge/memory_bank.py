@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 
 BANK_FILE = "memory_bank.npz"
 INDEX_FILE = "memory_bank.hnsw"
-QUERY_BLOCK = 128  # rows of distances that stay in the cache
+QUERY_BLOCK = 512  # rows of distances that stay in the cache
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ class MemoryBankArrays:
                 arrays = cls(**{name: stored[name] for name in cls.__dataclass_fields__})
         except (OSError, EOFError, ValueError, KeyError, BadZipFile) as exc:
             raise BundleError(f"{path}: not a memory bank ({exc}); calibrate again") from exc
-        rows, dim = arrays.vectors.shape
-        if rows == 0 or arrays.feature_mean.shape != (dim,) or arrays.source_index.shape != (rows,):
+        shapes = [getattr(arrays, name).shape for name in cls.__dataclass_fields__]
+        rows, dim = shapes[0] if len(shapes[0]) == 2 else (0, 0)
+        if rows == 0 or shapes[1:] != [(dim,), (dim,), (rows,), (rows, 2)]:
             raise BundleError(f"{path}: arrays do not fit together; calibrate again")
         return arrays
 
@@ -64,7 +65,8 @@ class MemoryBank:
         self.detection_columns = detection_columns
         self._keys = np.ascontiguousarray(arrays.vectors[:, detection_columns])  # (M, d)
         half_norms = 0.5 * np.einsum("md,md->m", self._keys, self._keys)
-        self._keys_with_norm = np.concatenate([self._keys, -half_norms[:, np.newaxis]], axis=1)  # (M, d + 1)
+        keys_with_norm = np.concatenate([self._keys, -half_norms[:, np.newaxis]], axis=1)
+        self._keys_with_norm_t = np.ascontiguousarray(keys_with_norm.T)  # (d + 1, M)
         self._index = index
 
     @property
@@ -81,12 +83,18 @@ class MemoryBank:
         """(N, D) backbone units -> (N, D), see `standardise`."""
         return standardise(patch_embeddings, self.arrays.feature_mean, self.arrays.feature_std)
 
+    def search_columns(self, standardised: Floats) -> Floats:
+        """(N, D) -> (N, d), the detection columns; no copy when they are all there is."""
+        if len(self.detection_columns) == standardised.shape[1]:
+            return np.ascontiguousarray(standardised)
+        return np.ascontiguousarray(standardised[:, self.detection_columns])
+
     def nearest(self, standardised: Floats) -> tuple[Floats, Ints]:
         """(N, D) standardised -> L2 distances (N,) over the detection columns, bank rows (N,).
 
         A patch that is not finite gets distance NaN, which is never `<= threshold`.
         """
-        queries = np.ascontiguousarray(standardised[:, self.detection_columns])
+        queries = self.search_columns(standardised)
         rows = self._index.nearest_rows(queries) if self._index else self.nearest_rows_exact(queries)
         # The distance is taken anew from the vectors, so HNSW and exact search agree to the last bit.
         difference = queries - self._keys[rows]
@@ -99,7 +107,7 @@ class MemoryBank:
         rows = np.empty(len(queries), dtype=np.int64)
         for start in range(0, len(queries), QUERY_BLOCK):
             block = slice(start, start + QUERY_BLOCK)
-            rows[block] = (queries_with_one[block] @ self._keys_with_norm.T).argmax(axis=1)
+            rows[block] = (queries_with_one[block] @ self._keys_with_norm_t).argmax(axis=1)
         return rows
 
 

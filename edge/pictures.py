@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 MAX_PIXELS = 120_000_000
@@ -56,7 +57,8 @@ def write_picture(path: Path, frame_bgr: FrameBgr) -> None:
         aside.write_bytes(encoded)
         aside.replace(path)
     except OSError as exc:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         raise PictureError(f"{path}: cannot be written ({exc.strerror or exc})") from exc
 
 
