@@ -31,8 +31,8 @@ class Size:
     frames: int
 
 
-FULL = Size(good=80, held_out_good=20, per_kind=10, classes=120, episodes=800, draws=10, frames=30)
-QUICK = Size(good=16, held_out_good=4, per_kind=4, classes=12, episodes=30, draws=3, frames=12)
+FULL = Size(good=80, held_out_good=20, per_kind=10, classes=80, episodes=500, draws=10, frames=30)
+QUICK = Size(good=16, held_out_good=4, per_kind=4, classes=20, episodes=50, draws=3, frames=12)
 
 
 @dataclass(frozen=True)
