@@ -15,11 +15,29 @@ from edge.cli_options import json_option, overwrite_option, progress
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder the bundle is written to.")
 @click.option("--bank-rows", default=2000, show_default=True, help="Rows of the memory bank.")
 @click.option("--false-reject-rate", default=0.01, show_default=True, help="Share of good parts that may be rejected.")
-@click.option("--backend", type=click.Choice(["onnxruntime", "openvino"]), default="onnxruntime", show_default=True)
-@click.option("--precision", type=click.Choice(["int8", "fp32"]), default="int8", show_default=True)
+@click.option(
+    "--backend",
+    type=click.Choice(["onnxruntime", "openvino"]),
+    default="onnxruntime",
+    show_default=True,
+    help="Runtime to measure with, and the device's default.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["int8", "fp32"]),
+    default="int8",
+    show_default=True,
+    help="Graph to measure with, and the device's default.",
+)
 @click.option("--taps", help="Taps the memory bank searches, such as s8,s16.  [default: stride 8 and coarser]")
 @click.option("--search", type=click.Choice(["hnsw", "exact"]), help="[default: the faster for this bank]")
-@click.option("--seed", default=0, show_default=True, help="The same seed and pictures give the same bytes.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The same seed and pictures give the same bytes.",
+)
 @overwrite_option
 @json_option
 def calibrate(

@@ -34,6 +34,12 @@ class LazyGroup(click.Group):
         except BrokenPipeError:  # the reader of our output has gone: `oddkind run ... | head`
             sys.stderr.close()
             ctx.exit(0)
+        except OSError as exc:  # a full disk, a permission, a file where a folder should be
+            where = f"{exc.filename}: " if exc.filename else ""
+            click.echo(
+                f"oddkind: {where}{exc.strerror or exc}; choose another path, or free space and rights", err=True
+            )
+            ctx.exit(1)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

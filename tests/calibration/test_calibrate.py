@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import BANK_ROWS, GOOD_PARTS, run_oddkind
+
 from calibration.calibrate import product_name, split
 from calibration.cli_calibrate import worth_of_threshold
 from calibration.good_pictures import Embedder
-from conftest import BANK_ROWS, GOOD_PARTS, run_oddkind
 from edge.bundle import PROVENANCE_FILE, Bundle
 from edge.inspector import Inspector
 from edge.manifest import BundleManifest, PackManifest, read_manifest

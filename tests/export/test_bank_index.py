@@ -1,0 +1,92 @@
+"""HNSW against exact search; `ef` off the ladder; the faster search by rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays
+from export.bank_index import (
+    EF_LADDER,
+    MIN_RECALL_GOOD,
+    MIN_RECALL_PSEUDO,
+    ROWS_PER_EF,
+    index_bank,
+    recall_at_1,
+)
+
+DIM = 24
+
+
+def random_bank(rows: int, dim: int = DIM, seed: int = 0) -> MemoryBank:
+    """Rows without any structure: the hardest for a graph. The last feature is not searched."""
+    vectors = np.random.default_rng(seed).normal(size=(rows, dim + 1)).astype(np.float32)
+    arrays = MemoryBankArrays(vectors, np.zeros(dim + 1), np.ones(dim + 1), np.zeros(rows), np.zeros((rows, 2)))
+    return MemoryBank(arrays, np.arange(dim))
+
+
+def queries(count: int, dim: int = DIM, seed: int = 1) -> np.ndarray:
+    """Patches near no row in particular."""
+    return np.random.default_rng(seed).normal(size=(count, dim + 1)).astype(np.float32)
+
+
+def brute_force_recall(folder: Path, bank: MemoryBank, ef: int, patches: np.ndarray) -> float:
+    """Share of patches whose row from the file is the one that a plain loop finds."""
+    index = HnswIndex.load(folder / INDEX_FILE, bank.keys.shape[1], bank.rows, ef)
+    found = index.nearest_rows(patches[:, bank.detection_columns])
+    true = [int(np.linalg.norm(bank.keys - q[bank.detection_columns], axis=1).argmin()) for q in patches]
+    return float(np.mean(found == true))
+
+
+def test_the_stated_recall_is_what_a_plain_loop_finds(tmp_path: Path) -> None:
+    bank, good, pseudo = random_bank(1500), queries(300), 3 * queries(300, seed=2)
+    facts, _ = index_bank(tmp_path, bank, good, pseudo)
+    assert brute_force_recall(tmp_path, bank, facts.ef, good) == pytest.approx(facts.recall_good, abs=1e-5)
+    assert brute_force_recall(tmp_path, bank, facts.ef, pseudo) == pytest.approx(facts.recall_pseudo, abs=1e-5)
+
+
+def test_ef_is_the_smallest_step_of_the_ladder_that_meets_both_recalls(tmp_path: Path) -> None:
+    bank, good, pseudo = random_bank(1500), queries(300), 3 * queries(300, seed=2)
+    facts, _ = index_bank(tmp_path, bank, good, pseudo)
+    step = EF_LADDER.index(facts.ef)
+    assert step > 0  # random rows are hard enough that the first step does not do
+    assert facts.recall_good >= MIN_RECALL_GOOD
+    assert facts.recall_pseudo >= MIN_RECALL_PSEUDO
+    below = HnswIndex.load(tmp_path / INDEX_FILE, DIM, bank.rows, EF_LADDER[step - 1])
+    before = recall_at_1(below, bank, good), recall_at_1(below, bank, pseudo)
+    assert before[0] < MIN_RECALL_GOOD or before[1] < MIN_RECALL_PSEUDO
+
+
+def test_a_recall_that_no_ef_reaches_means_exact_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.bank_index.EF_LADDER", (1, 2))
+    facts, is_faster = index_bank(tmp_path, random_bank(3000, dim=48), queries(200, dim=48), queries(200, dim=48))
+    assert facts.ef == 2
+    assert facts.recall_good < MIN_RECALL_GOOD
+    assert not is_faster
+
+
+def test_few_rows_are_searched_exactly_and_many_through_the_graph(tmp_path: Path) -> None:
+    rows = ROWS_PER_EF * EF_LADDER[0]
+    for count, expected in ((rows - 1, False), (rows, True)):
+        bank = random_bank(count, dim=2)  # in the plane even the first step finds every neighbour
+        facts, is_faster = index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2))
+        assert facts.ef == EF_LADDER[0]
+        assert is_faster is expected
+
+
+def test_two_rows_at_the_same_distance_both_count_as_found() -> None:
+    vectors = np.array([[1, 0], [1, 0], [-1, 0]], dtype=np.float32)
+    bank = MemoryBank(MemoryBankArrays(vectors, np.zeros(2), np.ones(2), np.zeros(3), np.zeros((3, 2))), np.arange(2))
+    index = HnswIndex.build(bank.keys, M=4, ef_construction=10, seed=0, ef=3)
+    assert recall_at_1(index, bank, np.array([[2, 0], [0, 5]], dtype=np.float32)) == 1.0
+
+
+def test_the_same_bank_and_seed_give_the_same_file(tmp_path: Path) -> None:
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        index_bank(tmp_path / name, random_bank(800), queries(50), queries(50), seed=5)
+        files.append((tmp_path / name / INDEX_FILE).read_bytes())
+    assert files[0] == files[1]
