@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--classes", type=int, default=180, show_default=True, help="Pseudo-defect classes to draw.")
 @click.option("--episodes", type=int, default=1000, show_default=True, help="Few-shot tasks to train on.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of pseudo-defects and episodes.")
 @json_option
 def pretrain(pack: Path, good_dirs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Teach a pack to compare defects, from good pictures alone.

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from calibration.demo_data import DemoFolder, choose_supports, link_pictures, link_unseen, write_video
+from calibration.demo_data import DemoFolder, LinePlan, choose_supports, link_line, link_unseen, plan_line, write_video
 from calibration.demo_figures import DemoFigures, count
 from calibration.demo_line import write_line
 from edge.errors import CalibrationError, UsageError
+from edge.manifest import PackManifest, read_manifest
 
 Say = Callable[[str], None]
 
@@ -54,11 +55,11 @@ class Demo:
 def run_demo(demo: Demo, say: Say) -> DemoFigures:
     """Everything from pictures to figures; OddkindError when a command fails. Replaces an earlier demo at `out`."""
     started_s = monotonic()
-    _refuse_impossible(demo)
+    plan = _checked(demo)  # before an earlier demo is removed
     folder = DemoFolder(demo.out)
     if folder.start_afresh():
         say(f"{demo.out} holds an earlier demo; it is made anew\n")
-    _pictures(demo, folder, say)
+    _pictures(demo, folder, plan, say)
     _workstation(demo, folder, say)
     _enrol(folder, say)
     _device(demo, folder, say)
@@ -84,20 +85,29 @@ def oddkind(say: Say, *arguments: str | Path, may_end_with: tuple[int, ...] = (0
         raise CalibrationError(f"the demo stopped: `oddkind {words[0]}` ended with {code}; its message stands above")
 
 
-def _refuse_impossible(demo: Demo) -> None:
-    if (demo.good is None) != (demo.defects is None):
-        raise UsageError("--good and --defects belong together; give both, or neither for the rendered product line")
-    if demo.pack is None and importlib.util.find_spec("torch") is None:
+def _checked(demo: Demo) -> LinePlan | None:
+    """Where the user's own pictures go, None for the rendered line; an OddkindError when the demo cannot be run."""
+    if demo.pack is not None:
+        read_manifest(demo.pack, PackManifest)
+    elif importlib.util.find_spec("torch") is None:
         raise UsageError(
             "the demo exports a model pack, which needs torch; pip install 'oddkind[train]', "
             "or give --pack PACK made elsewhere"
         )
+    if demo.good is None and demo.defects is None:
+        return None
+    if demo.good is None or demo.defects is None:
+        raise UsageError("--good and --defects belong together; give both, or neither for the rendered product line")
+    for mine in (demo.good, demo.defects):
+        if demo.out.resolve().is_relative_to(mine.resolve()):
+            raise UsageError(f"--out {demo.out} lies in the pictures at {mine}; choose another --out")
+    return plan_line(demo.good, demo.defects)
 
 
-def _pictures(demo: Demo, folder: DemoFolder, say: Say) -> None:
-    if demo.good and demo.defects:
+def _pictures(demo: Demo, folder: DemoFolder, plan: LinePlan | None, say: Say) -> None:
+    if plan is not None:
         say(f"# Your pictures: good from {demo.good}, defects from {demo.defects}\n")
-        link_pictures(folder.line, demo.good, demo.defects)
+        link_line(folder.line, plan)
         return
     size = demo.size
     say(f"# A rendered product line: {size.good} good parts, {size.per_kind} bad ones of each of five kinds\n")

@@ -24,6 +24,8 @@ HOLD_OUT_EVERY = 5
 MAX_HELD_OUT = 50
 VIDEO_FPS = 10
 
+LinePlan = dict[str, list[Path]]
+
 
 @dataclass(frozen=True)
 class Supports:
@@ -109,25 +111,30 @@ class DemoFolder:
         return {path.name for path in (*own, self.results, self.evaluation)}
 
 
-def link_pictures(line: Path, good_dir: Path, defects_dir: Path) -> None:
-    """Lay the user's pictures out as a data set, by links: nothing is copied and nothing of theirs is touched.
+def plan_line(good_dir: Path, defects_dir: Path) -> LinePlan:
+    """Which of the user's pictures go where, folder in the data set -> pictures; nothing is written.
 
     defects_dir: one folder a type; a folder `good` in it is kept for testing, else every fifth good picture is.
-    UsageError when there are too few pictures, or a type's name cannot be a class.
+    UsageError when there are too few pictures, EnrolmentError when a type's name cannot be a class.
     """
     goods = _pictures_in(good_dir, "--good", MIN_GOOD)
-    kinds = kind_folders(defects_dir)
     test_good = list(iter_picture_paths(defects_dir / GOOD)) if (defects_dir / GOOD).is_dir() else []
     if not test_good:
         test_good = goods[::HOLD_OUT_EVERY][:MAX_HELD_OUT]
-        goods = [path for path in goods if path not in set(test_good)]
-    link_all(goods, line / "train" / GOOD)
-    link_all(test_good, line / "test" / GOOD)
-    for kind in kinds:
-        link_all(_pictures_in(kind, "--defects", SUPPORTS_PER_KIND + 1), line / "test" / kind.name)
-        masks = next((m for m in (defects_dir.parent / MASKS, defects_dir / MASKS) if (m / kind.name).is_dir()), None)
-        if masks:
-            link_all(list(iter_picture_paths(masks / kind.name)), line / MASKS / kind.name)
+        goods = sorted(set(goods) - set(test_good))
+    plan = {f"train/{GOOD}": goods, f"test/{GOOD}": test_good}
+    for kind in kind_folders(defects_dir):
+        plan[f"test/{kind.name}"] = _pictures_in(kind, "--defects", SUPPORTS_PER_KIND + 1)
+        masks = (folder / MASKS / kind.name for folder in (defects_dir.parent, defects_dir))
+        plan[f"{MASKS}/{kind.name}"] = [path for folder in masks for path in iter_picture_paths(folder)]
+    return plan
+
+
+def link_line(line: Path, plan: LinePlan) -> None:
+    """Lay the user's pictures out as a data set, by links: nothing is copied and nothing of theirs is touched."""
+    for folder, pictures in plan.items():
+        if pictures:
+            link_all(pictures, line / folder)
 
 
 def kind_folders(defects_dir: Path) -> list[Path]:

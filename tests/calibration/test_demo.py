@@ -78,16 +78,21 @@ def test_it_runs_on_the_users_own_folders_twice(
     [
         (["--good", "somewhere"], "--good and --defects belong together"),
         (["--good", "nowhere", "--defects", "nowhere"], "--good nowhere: no such folder"),
+        (["--good", ".", "--defects", "."], "lies in the pictures at ."),
         (["--pack", "nowhere"], "nowhere is not a pack"),
     ],
 )
-def test_wrong_words_end_with_one_line(tmp_path: Path, words: list[str], message: str) -> None:
-    result = run_oddkind(
-        "demo", "--out", str(tmp_path / "demo"), "--quick", *(["--pack", "x"] if "--pack" not in words else []), *words
-    )
+def test_what_cannot_run_ends_with_one_line_and_leaves_an_earlier_demo(
+    tmp_path: Path, pack_dir: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo" / "results").mkdir(parents=True)
+    (tmp_path / "demo" / "demo.json").write_text("{}")
+    result = run_oddkind("demo", "--pack", str(pack_dir), *words)
     assert result.exit_code in (1, 2)
     assert message in result.stderr
     assert "Traceback" not in result.output
+    assert (tmp_path / "demo" / "results").is_dir()
 
 
 def test_without_torch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

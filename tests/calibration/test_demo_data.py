@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from calibration.dataset import find_dataset
-from calibration.demo_data import DemoFolder, link_pictures, link_unseen, write_video
+from calibration.demo_data import DemoFolder, link_line, link_unseen, plan_line, write_video
 from calibration.demo_figures import count
 from edge.errors import EnrolmentError, UsageError
 from edge.pictures import iter_picture_paths, write_picture
@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
 def test_every_fifth_good_picture_is_held_out_when_the_user_has_no_good_test_pictures(tmp_path: Path) -> None:
     pictures(tmp_path / "good", 11)
     pictures(tmp_path / "bad" / "dent", 3)
-    link_pictures(tmp_path / "line", tmp_path / "good", tmp_path / "bad")
+    link_line(tmp_path / "line", plan_line(tmp_path / "good", tmp_path / "bad"))
     assert names(tmp_path / "line/test/good") == ["00.png", "05.png", "10.png"]
     assert len(names(tmp_path / "line/train/good")) == 8
 
@@ -42,7 +42,7 @@ def test_the_test_folder_of_an_mvtec_layout_brings_its_good_pictures_and_masks(t
     pictures(tmp_path / "mvtec/test/dent", 3)
     for path in pictures(tmp_path / "mvtec/ground_truth/dent", 3):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
-    link_pictures(tmp_path / "line", tmp_path / "mvtec/train/good", tmp_path / "mvtec/test")
+    link_line(tmp_path / "line", plan_line(tmp_path / "mvtec/train/good", tmp_path / "mvtec/test"))
     dataset = find_dataset(tmp_path / "line")
     assert len(names(tmp_path / "line/train/good")) == 10
     assert [sample.kind for sample in dataset.samples] == ["good"] * 2 + ["dent"] * 3
@@ -54,7 +54,7 @@ def test_pictures_of_one_name_in_several_folders_are_all_linked(tmp_path: Path) 
     pictures(tmp_path / "good/tuesday", 5)
     pictures(tmp_path / "bad/good", 1)
     pictures(tmp_path / "bad/dent", 3)
-    link_pictures(tmp_path / "line", tmp_path / "good", tmp_path / "bad")
+    link_line(tmp_path / "line", plan_line(tmp_path / "good", tmp_path / "bad"))
     linked = {path.resolve() for path in iter_picture_paths(tmp_path / "line/train/good")}
     assert linked == set(iter_picture_paths((tmp_path / "good").resolve()))
 
@@ -76,14 +76,14 @@ def test_too_few_pictures_are_refused_before_anything_runs(
     for kind, number in kinds.items():
         pictures(tmp_path / "bad" / kind, number)
     with pytest.raises(UsageError, match=message):
-        link_pictures(tmp_path / "line", tmp_path / "good", tmp_path / "bad")
+        plan_line(tmp_path / "good", tmp_path / "bad")
 
 
 def test_a_folder_whose_name_cannot_be_a_class_is_refused(tmp_path: Path) -> None:
     pictures(tmp_path / "good", 10)
     pictures(tmp_path / "bad/unknown", 3)
     with pytest.raises(EnrolmentError, match="'unknown'"):
-        link_pictures(tmp_path / "line", tmp_path / "good", tmp_path / "bad")
+        plan_line(tmp_path / "good", tmp_path / "bad")
 
 
 def test_unseen_pictures_are_the_test_pictures_without_the_enrolled(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_removing_linked_pictures_leaves_the_users_own(tmp_path: Path) -> None:
     pictures(tmp_path / "bad/dent", 3)
     folder = DemoFolder(tmp_path / "demo")
     folder.start_afresh()
-    link_pictures(folder.line, tmp_path / "good", tmp_path / "bad")
+    link_line(folder.line, plan_line(tmp_path / "good", tmp_path / "bad"))
     folder.start_afresh()
     assert not folder.line.exists()
     assert all(path.is_file() for path in mine)
