@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from calibration.build_bank import build_bank
+from calibration.build_bank import BuiltBank, build_bank
 from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
 from calibration.place_statistics import neutral_places, place_statistics
 from calibration.pseudo_samples import describe_samples, make_pseudo_samples, odd_patches
 from calibration.thresholds import Threshold, choose_threshold
-from calibration.typing_calibration import calibrate_typing
+from calibration.typing_calibration import TypingCalibration, calibrate_typing
 from edge.anomaly import PlaceStatistics, detect, enlarge, mean_of_top_fraction
-from edge.backend import load_backend
+from edge.backend import Backend, load_backend
 from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, graph_files
 from edge.descriptor import DESCRIPTOR_NAME, view_slices
 from edge.errors import UsageError
@@ -41,6 +41,8 @@ from edge.manifest import (
 )
 from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank
 from edge.staging import refuse_taken, staged_folder
+
+Item = TypeVar("Item")
 
 SCORE = ScoreFacts(top_fraction=0.01, map_sigma_patches=1.0)
 HELD_OUT_FRACTION = 0.2
@@ -104,6 +106,16 @@ class Thresholds:
     pixel: Threshold
 
 
+@dataclass(frozen=True)
+class Learned:
+    """All that good pictures gave, before it is written down."""
+
+    built: BuiltBank
+    bank_facts: MemoryBankFacts
+    thresholds: Thresholds
+    typing: TypingCalibration
+
+
 def calibrate(
     good_dir: Path,
     pack: Path,
@@ -117,62 +129,96 @@ def calibrate(
     refuse_taken(out, MANIFEST_NAME, options.overwrite)
     pack_manifest = read_manifest(pack, PackManifest)
     embedder = Embedder.load(pack, pack_manifest, options.backend, options.precision)
+    head_facts = pack_manifest.relation_head
+    head = load_backend(pack, head_facts.graphs, "onnxruntime", "int8") if head_facts else None
     pictures = GoodPictures.find(good_dir, options.seed)
-    taps = options.detection_taps or tuple(t.name for t in embedder.embedding.taps if t.stride >= 8)
-    fit, held_out = split(pictures.paths)
-    unseen = held_out or fit  # a small set has no unseen pictures: its own stand in, and are cross-fitted
     with staged_folder(out, MANIFEST_NAME, options.overwrite) as folder:
-        built = build_bank(embedder, fit, taps, options.bank_rows, track)
-        samples = make_pseudo_samples(embedder, unseen, options.seed, track)
-        good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_paths(unseen[:RECALL_PICTURES])])
-        index, is_faster = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
-        search = options.search or ("hnsw" if is_faster else "exact")
-        bank = _as_on_device(folder, built.bank, index if search == "hnsw" else None)
-        if held_out:
-            maps = [distance_maps(embedder, bank, [path]) for path in track(held_out, "thresholds", len(held_out))]
-        else:
-            maps = [
-                _cross_fitted_maps(embedder, fit, fold, taps, options) for fold in track(range(FOLDS), "folds", FOLDS)
-            ]
-        thresholds = choose_thresholds(np.concatenate(maps), options.false_reject_rate)
-        descriptors, labels = describe_samples(samples, bank, thresholds.places, SCORE, thresholds.pixel.value)
+        learned = _learn(folder, embedder, pictures.paths, head, index_bank, options, track)
         _copy_graphs(pack, pack_manifest, folder)
-        head_facts = pack_manifest.relation_head
-        head = load_backend(pack, head_facts.graphs, "onnxruntime", "int8") if head_facts else None
-        typing = calibrate_typing(descriptors, labels, view_slices(embedder.embedding), head, options.seed)
-        bank.arrays.save(folder / BANK_FILE)
-        thresholds.places.save(folder / PLACES_FILE)
-        np.save(folder / CENTRE_FILE, typing.centre)
-        _write_provenance(folder, pictures.names()[: len(fit)])
-        manifest = BundleManifest(
-            pack_id=pack_manifest.pack_id,
-            product=product_name(good_dir),
-            target=pack_manifest.target,
-            embedding=pack_manifest.embedding,
-            graphs=pack_manifest.graphs,
-            relation_head=pack_manifest.relation_head,
-            calibrated_backend=options.backend,
-            calibrated_precision=options.precision,
-            good_pictures=len(pictures.paths),
-            memory_bank=MemoryBankFacts(
-                rows=bank.rows,
-                detection_taps=taps,
-                search_dim=bank.keys.shape[1],
-                search=search,
-                coreset_radius=round(built.coreset_radius, 4),
-                index=index,
-            ),
-            score=SCORE,
-            thresholds=_threshold_facts(thresholds, len(unseen), options),
-            typing=TypingFacts(
-                descriptor=DESCRIPTOR_NAME,
-                descriptor_dim=len(typing.centre),
-                unknown_threshold=round(typing.unknown_threshold, 6),
-            ),
-            versions={"oddkind": version("oddkind"), embedder.backend.name: embedder.backend.version},
-        )
+        _write_arrays(folder, learned, pictures)
+        manifest = _manifest(pack_manifest, product_name(good_dir), pictures, learned, embedder, options)
         manifest = write_manifest(folder, manifest)
-    return Calibration(manifest, pictures.unreadable, built.peak_pool_rows, _peak_rss_mb())
+    return Calibration(manifest, pictures.unreadable, learned.built.peak_pool_rows, _peak_rss_mb())
+
+
+def _learn(
+    folder: Path,
+    embedder: Embedder,
+    paths: Sequence[Path],
+    head: Backend | None,
+    index_bank: IndexBank,
+    options: Options,
+    track: Track[Any],
+) -> Learned:
+    """Bank, index (written into `folder`), thresholds and typing, each from what the one before gave."""
+    taps = options.detection_taps or tuple(t.name for t in embedder.embedding.taps if t.stride >= 8)
+    fit, held_out = split(paths)
+    unseen = held_out or fit  # a small set has no unseen pictures: its own stand in, and are cross-fitted
+    built = build_bank(embedder, fit, taps, options.bank_rows, track)
+    samples = make_pseudo_samples(embedder, unseen, options.seed, track)
+    good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_paths(unseen[:RECALL_PICTURES])])
+    index, is_faster = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
+    search: Search = options.search or ("hnsw" if is_faster else "exact")
+    bank = _as_on_device(folder, built.bank, index if search == "hnsw" else None)
+    if held_out:
+        maps = [distance_maps(embedder, bank, [path]) for path in track(held_out, "thresholds", len(held_out))]
+    else:
+        folds = track(range(FOLDS), "thresholds", FOLDS)
+        maps = [_cross_fitted_maps(embedder, fit, fold, taps, options) for fold in folds]
+    thresholds = choose_thresholds(np.concatenate(maps), options.false_reject_rate)
+    descriptors, labels = describe_samples(samples, bank, thresholds.places, SCORE, thresholds.pixel.value)
+    typing = calibrate_typing(descriptors, labels, view_slices(embedder.embedding), head, options.seed)
+    facts = MemoryBankFacts(
+        rows=bank.rows,
+        detection_taps=taps,
+        search_dim=bank.keys.shape[1],
+        search=search,
+        coreset_radius=round(built.coreset_radius, 4),
+        index=index,
+    )
+    return Learned(built, facts, thresholds, typing)
+
+
+def _write_arrays(folder: Path, learned: Learned, pictures: GoodPictures) -> None:
+    learned.built.bank.arrays.save(folder / BANK_FILE)
+    learned.thresholds.places.save(folder / PLACES_FILE)
+    np.save(folder / CENTRE_FILE, learned.typing.centre)
+    fit, _ = split(pictures.names())
+    (folder / PROVENANCE_FILE).write_text(json.dumps({"sources": fit}, indent=1) + "\n", encoding="utf-8")
+
+
+def _manifest(
+    pack: PackManifest, product: str, pictures: GoodPictures, learned: Learned, embedder: Embedder, options: Options
+) -> BundleManifest:
+    image = learned.thresholds.image
+    fit, held_out = split(pictures.paths)
+    return BundleManifest(
+        pack_id=pack.pack_id,
+        product=product,
+        target=pack.target,
+        embedding=pack.embedding,
+        graphs=pack.graphs,
+        relation_head=pack.relation_head,
+        calibrated_backend=options.backend,
+        calibrated_precision=options.precision,
+        good_pictures=len(pictures.paths),
+        memory_bank=learned.bank_facts,
+        score=SCORE,
+        thresholds=ThresholdFacts(
+            image_threshold=image.value,
+            pixel_threshold=learned.thresholds.pixel.value,
+            false_reject_rate=options.false_reject_rate,
+            promised_false_reject_rate=round(image.promised_false_reject_rate, 5),
+            method=image.method,
+            held_out_pictures=len(held_out or fit),
+        ),
+        typing=TypingFacts(
+            descriptor=DESCRIPTOR_NAME,
+            descriptor_dim=len(learned.typing.centre),
+            unknown_threshold=round(learned.typing.unknown_threshold, 6),
+        ),
+        versions={"oddkind": version("oddkind"), embedder.backend.name: embedder.backend.version},
+    )
 
 
 def product_name(good_dir: Path) -> str:
@@ -181,7 +227,7 @@ def product_name(good_dir: Path) -> str:
     return names[-1]
 
 
-def split(paths: Sequence[Path]) -> tuple[Sequence[Path], Sequence[Path]]:
+def split(paths: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     """Pictures for the bank and pictures held out; a small set holds out none and is cross-fitted instead."""
     if len(paths) < CROSS_FIT_BELOW:
         return paths, ()
@@ -221,27 +267,12 @@ def _as_on_device(folder: Path, bank: MemoryBank, index: IndexFacts | None) -> M
     return MemoryBank(bank.arrays, bank.detection_columns, hnsw)
 
 
-def _threshold_facts(thresholds: Thresholds, count: int, options: Options) -> ThresholdFacts:
-    return ThresholdFacts(
-        image_threshold=thresholds.image.value,
-        pixel_threshold=thresholds.pixel.value,
-        false_reject_rate=options.false_reject_rate,
-        promised_false_reject_rate=round(thresholds.image.promised_false_reject_rate, 5),
-        method=thresholds.image.method,
-        held_out_pictures=count,
-    )
-
-
 def _copy_graphs(pack: Path, manifest: PackManifest, folder: Path) -> None:
     names = graph_files(manifest.graphs)
     if manifest.relation_head:
         names += graph_files(manifest.relation_head.graphs)
     for name in names:
         shutil.copyfile(pack / name, folder / name)
-
-
-def _write_provenance(folder: Path, names: list[str]) -> None:
-    (folder / PROVENANCE_FILE).write_text(json.dumps({"sources": names}, indent=1) + "\n", encoding="utf-8")
 
 
 def _peak_rss_mb() -> float:
