@@ -145,6 +145,8 @@ def update_class_store(
     path: Path, bundle_id: str, descriptor_dim: int, change: Callable[[ClassStore], ClassStore]
 ) -> ClassStore:
     """Read, change and replace the store under a lock, so that two enrolments at once both count."""
+    if not path.parent.is_dir():
+        raise EnrolmentError(f"{path}: its folder does not exist; make it first, or correct --classes")
     try:
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT_S):
             store = change(read_class_store(path, bundle_id, descriptor_dim))

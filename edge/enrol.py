@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +85,9 @@ def describe_support(
     frame_hw = (frame_bgr.shape[0], frame_bgr.shape[1])
     anomaly = inspector.detect(frame_bgr)
     score, threshold = anomaly.anomaly_score, inspector.image_threshold
-    if not score > threshold and not force:
+    if not math.isfinite(score):
+        raise EnrolmentError(f"{path}: its anomaly score is {score}; check the bundle with another picture")
+    if score <= threshold and not force:
         raise EnrolmentError(
             f"{path}: nothing odd in it, anomaly score {score:.3f} <= threshold {threshold:.3f}; "
             "give another picture, or --force (with --box x,y,w,h to say where)"

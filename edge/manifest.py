@@ -136,9 +136,7 @@ class IndexFacts(Facts):
 class ScoreFacts(Facts):
     """How patch distances become one anomaly score and a map."""
 
-    formula: Literal["mean_of_top_fraction_of_place_normalised_l2"] = (
-        "mean_of_top_fraction_of_place_normalised_l2"
-    )
+    formula: Literal["mean_of_top_fraction_of_place_normalised_l2"] = "mean_of_top_fraction_of_place_normalised_l2"
     top_fraction: float
     map_sigma_patches: float
 

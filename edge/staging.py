@@ -35,6 +35,9 @@ def staged_folder(out: Path, marker: str, overwrite: bool = False) -> Iterator[P
 
 def refuse_taken(out: Path, marker: str, overwrite: bool) -> None:
     """UsageError if `out` exists and may not be replaced."""
+    blocking = next((folder for folder in out.parents if folder.exists() and not folder.is_dir()), None)
+    if blocking:
+        raise UsageError(f"{blocking} is a file, a folder is needed; choose another --out")
     if not out.exists():
         return
     if not out.is_dir():
