@@ -113,7 +113,7 @@ CASES = {
     "export of weights that are text": Case("export --out {new} --weights {file}", 1, "not a file of plain weights"),
     "export over somebody's folder": Case("export --out {taken} --overwrite", 2, "exists and is not empty"),
     "export over a file": Case("export --out {file}", 2, "is a file, a folder is needed"),
-    "export below a file": Case("export --out {file}/pack", 1, "file: File exists"),
+    "export below a file": Case("export --out {file}/pack", 2, "is a file, a folder is needed"),
     "export with one good picture": Case("export --out {new} --good {few} --input-size 64", 1, "1 pictures, at least"),
     "export with no good folder": Case("export --out {new} --good {gone} --input-size 64", 1, "no such folder"),
     # pretrain
@@ -144,7 +144,7 @@ CASES = {
     ),
     "calibrate with a negative seed": Case("calibrate {good} --pack {pack} --out {new} --seed -1", 2, "seed"),
     "calibrate over a bundle unasked": Case("calibrate {good} --pack {pack} --out {bundle}", 2, "add --overwrite"),
-    "calibrate below a file": Case("calibrate {good} --pack {pack} --out {file}/x", 1, "file: File exists"),
+    "calibrate below a file": Case("calibrate {good} --pack {pack} --out {file}/x", 2, "is a file, a folder is needed"),
     "calibrate where nobody may write": Case("calibrate {good} --pack {pack} --out /proc/x/y", 1, "/proc"),
     # enrol and classes
     "enrol of a good part": Case("enrol {bundle} dent {good}/001.png", 1, "nothing odd in it"),

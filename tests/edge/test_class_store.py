@@ -168,8 +168,11 @@ def test_a_change_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(EnrolmentError, match="cannot be written"):
+    with pytest.raises(EnrolmentError, match="its folder does not exist"):
         update_class_store(tmp_path / "file" / "c.npz", BUNDLE_ID, DIM, lambda store: store)
+    with pytest.raises(EnrolmentError, match="its folder does not exist"):
+        update_class_store(tmp_path / "mistyped" / "c.npz", BUNDLE_ID, DIM, lambda store: store)
+    assert not (tmp_path / "mistyped").exists()
 
 
 @pytest.mark.parametrize("name", ["", "good", "Unknown", "../x", "a/b", "-x", " x", "a\nb", "ä", "x" * 65, "a,b"])
