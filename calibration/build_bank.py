@@ -23,7 +23,7 @@ MIN_STD = 1e-6
 
 @dataclass(frozen=True)
 class BuiltBank:
-    """A bank and how well it covers: every patch seen is within coreset_radius of a row."""
+    """A bank. coreset_radius: every patch seen is within it of a row of the greedy choice, before refinement."""
 
     bank: MemoryBank
     coreset_radius: float
