@@ -35,7 +35,7 @@ class StreamingCoreset:
 
     A patch nearer than `radius` to the pool is dropped: it would only be covered again. A full pool is
     thinned greedily to twice the rows asked for and `radius` becomes what that cover leaves, so every patch
-    ever seen stays within the sum of the radii of some row.
+    ever seen stays within the sum of what all thinnings left of some row.
     """
 
     rows: int
@@ -44,6 +44,7 @@ class StreamingCoreset:
     peak_pool_rows: int = 0
     _vectors: list[np.ndarray] = field(default_factory=list)
     _origins: list[np.ndarray] = field(default_factory=list)
+    _left_in_all: float = 0.0
 
     def add(self, vectors: np.ndarray, origins: np.ndarray) -> None:
         """vectors (n, D) standardised; origins (n, 3) int64: source number, patch row, patch column."""
@@ -59,16 +60,15 @@ class StreamingCoreset:
 
     def result(self) -> tuple[np.ndarray, np.ndarray, float]:
         """vectors (rows, D), origins (rows, 3), covering radius (an upper bound over all patches seen)."""
-        inherited = self.radius
-        left = self._thin(self.rows)
-        return self._vectors[0], self._origins[0], left + inherited
+        self._thin(self.rows)
+        return self._vectors[0], self._origins[0], self._left_in_all
 
-    def _thin(self, rows: int) -> float:
+    def _thin(self, rows: int) -> None:
         vectors, origins = np.concatenate(self._vectors), np.concatenate(self._origins)
         chosen, left = greedy_k_center(np.ascontiguousarray(vectors[:, self.search_columns]), rows)
         self._vectors, self._origins = [vectors[chosen]], [origins[chosen]]
         self.radius = max(self.radius, left)
-        return left
+        self._left_in_all += left  # a patch's cover may itself be thinned out later: the steps add up
 
     def _distance_to_pool(self, vectors: np.ndarray) -> np.ndarray:
         queries = vectors[:, self.search_columns]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -123,7 +124,7 @@ def standardise(patch_embeddings: Floats, feature_mean: Floats, feature_std: Flo
 class HnswIndex:
     """A built HNSW graph over the search keys, with `ef` set (the file forgets it)."""
 
-    def __init__(self, index: object, ef: int) -> None:
+    def __init__(self, index: Any, ef: int) -> None:
         self._index = index
         self.set_ef(ef)
 
@@ -153,14 +154,14 @@ class HnswIndex:
 
     def set_ef(self, ef: int) -> None:
         """Breadth of the search: more is slower and finds the true neighbour more often."""
-        self._index.set_ef(ef)  # type: ignore[attr-defined]
+        self._index.set_ef(ef)
 
     def save(self, path: Path) -> None:
         """Write hnswlib's own format."""
-        self._index.save_index(str(path))  # type: ignore[attr-defined]
+        self._index.save_index(str(path))
 
     def nearest_rows(self, queries: Floats) -> Ints:
         """(N, d) -> rows (N,), one thread."""
-        labels, _ = self._index.knn_query(queries, k=1, num_threads=1)  # type: ignore[attr-defined]
+        labels, _ = self._index.knn_query(queries, k=1, num_threads=1)
         rows: Ints = labels[:, 0].astype(np.int64)
         return rows
