@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from calibration.dataset import Dataset, find_dataset
 from calibration.detection_figures import Detection, detection_figures
 from calibration.few_shot import FewShotTrial, ShotResult
 from calibration.good_pictures import Track, no_track
+from calibration.head_choice import DEFAULT_HEADS, HeadChoice, check_heads, choose_heads
 from calibration.scored_pictures import Pass, score_pictures
-from edge.backend import Backend
-from edge.errors import BundleError, UsageError
+from edge.errors import UsageError
 from edge.inspector import Inspector
 from edge.manifest import BackendName, Precision
-
-HeadChoice = Literal["auto", "cosine", "relation"]
 
 
 @dataclass(frozen=True)
 class Options:
     """shots: supports per class. draws: random support sets per shot count, seeded seed, seed + 1, ...
 
+    heads: names of HEADS, or `all`; the first one is the one the confusion pictures are drawn of.
     backend, precision: None means the ones the bundle was calibrated with. threads: 0 means every core.
     """
 
     shots: tuple[int, ...] = (1, 2, 5)
     draws: int = 20
     seed: int = 0
-    head: HeadChoice = "auto"
+    heads: tuple[str, ...] = DEFAULT_HEADS
     backend: BackendName | None = None
     precision: Precision | None = None
     threads: int = 1
@@ -42,7 +41,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything an evaluation found. few_shot: one per shot count that could be drawn, fewest shots first."""
+    """Everything an evaluation found.
+
+    few_shot: one per head and shot count that could be drawn, in the order of the heads, fewest shots first.
+    heads_left_out: why a head of `all` could not take part.
+    """
 
     dataset: Dataset
     options: Options
@@ -50,6 +53,12 @@ class Evaluation:
     scored: Pass
     detection: Detection
     few_shot: tuple[ShotResult, ...]
+    heads_left_out: dict[str, str]
+
+    @property
+    def heads(self) -> list[str]:
+        """Those that took part, in order."""
+        return list(dict.fromkeys(result.head for result in self.few_shot))
 
     @property
     def shots_left_out(self) -> list[int]:
@@ -58,8 +67,14 @@ class Evaluation:
 
     @property
     def middle(self) -> ShotResult | None:
-        """The result in the middle of the shot counts."""
-        return self.few_shot[(len(self.few_shot) - 1) // 2] if self.few_shot else None
+        """The first head's result in the middle of the shot counts."""
+        first = [result for result in self.few_shot if result.head == self.few_shot[0].head]
+        return first[(len(first) - 1) // 2] if first else None
+
+    def rival(self, result: ShotResult, head: str) -> ShotResult | None:
+        """What another head gave on the same draws, if it took part."""
+        same = (r for r in self.few_shot if r.head == head and r.n_shot == result.n_shot and r is not result)
+        return next(same, None)
 
 
 def evaluate(
@@ -72,32 +87,26 @@ def evaluate(
     _check(options)
     dataset = find_dataset(dataset_dir)
     inspector = Inspector.load(bundle_dir, options.backend, options.precision, options.threads)
-    inspector.head = choose_head(inspector, options.head)
+    chosen = choose_heads(inspector, options.heads)
     scored = score_pictures(inspector, dataset, track)
-    detection = detection_figures(scored, inspector.image_threshold)
-    trial = FewShotTrial(inspector, scored.pictures)
-    shots = sorted(set(options.shots))
-    results = [trial.run(n_shot, options.seeds) for n_shot in track(shots, "few-shot draws", len(shots))]
     return Evaluation(
         dataset=dataset,
         options=options,
         facts=_facts(inspector),
         scored=scored,
-        detection=detection,
-        few_shot=tuple(result for result in results if result is not None),
+        detection=detection_figures(scored, inspector.image_threshold),
+        few_shot=_few_shot(inspector.image_threshold, scored, chosen, options, track),
+        heads_left_out=chosen.left_out,
     )
 
 
-def choose_head(inspector: Inspector, head: HeadChoice) -> Backend | None:
-    """auto: as the device does it. cosine: prototypes alone. relation: with the learned head, or BundleError."""
-    if head == "cosine":
-        return None
-    if head == "relation" and inspector.head is None:
-        raise BundleError(
-            f"{inspector.bundle.folder}: the bundle has no relation head; "
-            "run 'oddkind pretrain' on its pack and calibrate again, or use --head cosine"
-        )
-    return inspector.head
+def _few_shot(
+    image_threshold: float, scored: Pass, chosen: HeadChoice, options: Options, track: Track[Any]
+) -> tuple[ShotResult, ...]:
+    trials = [FewShotTrial(scored.pictures, image_threshold, head) for head in chosen.heads]
+    rounds = [(trial, n_shot) for trial in trials for n_shot in sorted(set(options.shots))]
+    results = [trial.run(n_shot, options.seeds) for trial, n_shot in track(rounds, "few-shot draws", len(rounds))]
+    return tuple(result for result in results if result is not None)
 
 
 def _facts(inspector: Inspector) -> dict[str, Any]:
@@ -122,3 +131,4 @@ def _check(options: Options) -> None:
         raise UsageError(f"--draws {options.draws}: expected at least 1")
     if options.seed < 0:
         raise UsageError(f"--seed {options.seed}: expected 0 or more")
+    check_heads(options.heads)

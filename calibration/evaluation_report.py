@@ -10,14 +10,15 @@ from typing import Any
 
 from calibration.confusion import draw_confusion
 from calibration.evaluate import Evaluation
-from calibration.few_shot import FIGURES, ShotResult
+from calibration.few_shot import ShotResult
 from calibration.metrics import PRO_FPR_LIMIT, rejected
 from calibration.score_histogram import draw_score_histogram
+from calibration.typing_report import shot_document, typing_table
 from edge.pictures import write_picture
 from edge.staging import staged_folder
 from edge.text_table import aligned
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 EVALUATION_FILE = "evaluation.json"
 
 
@@ -37,8 +38,9 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
         "detection": asdict(evaluation.detection),
         "pixel_method": f"map enlarged to the mask's pixels; PRO to a false positive rate of {PRO_FPR_LIMIT}",
         "draw_seeds": options.seeds,
-        "few_shot": [_shot_document(result) for result in evaluation.few_shot],
+        "few_shot": [shot_document(evaluation, result) for result in evaluation.few_shot],
         "shots_left_out": evaluation.shots_left_out,
+        "heads_left_out": evaluation.heads_left_out,
     }
 
 
@@ -48,7 +50,7 @@ def to_text(evaluation: Evaluation) -> str:
         _head_line(evaluation),
         _detection_table(evaluation),
         _kinds_table(evaluation),
-        _few_shot_table(evaluation),
+        typing_table(evaluation),
     ]
     parts += [f"left out: {reason}" for reason in evaluation.scored.left_out]
     return "\n\n".join(part for part in parts if part)
@@ -70,25 +72,11 @@ def write_report(evaluation: Evaluation, out: Path, overwrite: bool = False) -> 
 def _draw_confusions(result: ShotResult | None, folder: Path) -> None:
     if result is None:
         return
-    summed = f"{result.n_shot} shots, sum of {len(result.draws)} draws"
+    summed = f"{result.head}, {result.n_shot} shots, sum of {len(result.draws)} draws"
     alone = draw_confusion(result.typing_confusion, f"every defect typed, {summed}")
     in_loop = draw_confusion(result.inspection_confusion, f"detection, then typing, {summed}")
     write_picture(folder / "confusion.png", alone)
     write_picture(folder / "confusion_in_the_loop.png", in_loop)
-
-
-def _shot_document(result: ShotResult) -> dict[str, Any]:
-    spread_of = {name: result.mean_and_spread(name) for name in FIGURES}
-    return {
-        "n_shot": result.n_shot,
-        "n_way": result.n_way,
-        "chance": 1 / result.n_way,
-        "kinds_left_out": list(result.kinds_left_out),
-        **{name: {"mean": mean, "std": std} for name, (mean, std) in spread_of.items()},
-        "draws": [asdict(draw) for draw in result.draws],
-        "typing_confusion": result.typing_confusion.to_document(),
-        "inspection_confusion": result.inspection_confusion.to_document(),
-    }
 
 
 def _head_line(evaluation: Evaluation) -> str:
@@ -120,31 +108,6 @@ def _kinds_table(evaluation: Evaluation) -> str:
         for k in evaluation.detection.kinds
     ]
     return aligned(rows)
-
-
-def _few_shot_table(evaluation: Evaluation) -> str:
-    if not evaluation.few_shot:
-        return "Few-shot typing: left out, fewer than two types have a picture more than the shots asked for"
-    rows = [["shots", "chance", "typing alone", "rejected and named", "whole inspection", "unknown"]]
-    for result in evaluation.few_shot:
-        rows.append([str(result.n_shot), f"{1 / result.n_way:.0%}", *(_mean_std(result, name) for name in FIGURES)])
-    lines = [
-        f"Few-shot typing, right in % (mean +- std of {evaluation.options.draws} draws), "
-        f"{evaluation.facts['relation_scores']}",
-        aligned(rows),
-        "  typing alone: every defect's strongest region named, rejected or not",
-        "  whole inspection: defects rejected and named, good parts passed",
-    ]
-    for result in evaluation.few_shot:
-        if result.kinds_left_out:
-            lines.append(f"  {result.n_shot} shots without {', '.join(result.kinds_left_out)}: too few pictures")
-    lines += [f"  {shot} shots left out: too few pictures" for shot in evaluation.shots_left_out]
-    return "\n".join(lines)
-
-
-def _mean_std(result: ShotResult, name: str) -> str:
-    mean, std = result.mean_and_spread(name)
-    return f"{100 * mean:.1f} +- {100 * std:.1f}"
 
 
 def _or_dash(value: float | None) -> str:

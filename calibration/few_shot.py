@@ -1,10 +1,9 @@
-"""How well a few supports name the rest: random draws, each typed exactly as the device would."""
+"""How well a few supports name the rest: one head, one number of supports per class, by several protocols."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +11,14 @@ import numpy.typing as npt
 from calibration.confusion import PASSED, ConfusionMatrix
 from calibration.dataset import GOOD
 from calibration.metrics import rejected
+from calibration.open_set import MIN_WAYS, OpenSetDraw, open_set_draw
 from calibration.scored_pictures import ScoredPictures
-from edge.class_store import ClassStore
-from edge.inspector import Inspector
-from edge.relation import RelationClassifier
+from calibration.spread import Spread
+from calibration.support_draws import Ints, SupportChoice, SupportDraws
+from calibration.typing_heads import Floats, TypingHead
 from edge.result import UNKNOWN
+
+Names = npt.NDArray[np.str_]
 
 FIGURES = ("typing", "inspection", "whole", "unknown")
 
@@ -38,79 +40,115 @@ class Draw:
 
 @dataclass(frozen=True)
 class ShotResult:
-    """All draws at one number of supports per class. kinds_left_out: too few pictures for a support and a query."""
+    """One head at one number of supports per class, every draw; a seed draws the same supports for every head.
 
+    kinds_left_out: too few pictures for a support and a query. mask_given: share named right, per draw, when supports
+    and queries are described inside their true masks; empty where that means nothing. first_files: share named right
+    when the first files of each type are the supports. open_set: one per draw, empty with fewer than three classes.
+    """
+
+    head: str
+    says_unknown: bool
     n_shot: int
     n_way: int
     kinds_left_out: tuple[str, ...]
     draws: tuple[Draw, ...]
+    mask_given: tuple[float, ...]
+    first_files: float
+    open_set: tuple[OpenSetDraw, ...]
     typing_confusion: ConfusionMatrix
     inspection_confusion: ConfusionMatrix
 
+    def values(self, figure: str) -> list[float]:
+        """`mask_given`, or a figure of `Draw` or of `OpenSetFigures`, draw by draw; empty if it was not measured."""
+        if figure == "mask_given":
+            return list(self.mask_given)
+        if figure in FIGURES:
+            return [getattr(draw, figure) for draw in self.draws]
+        means = [draw.mean(figure) for draw in self.open_set]
+        return [mean for mean in means if mean is not None]
+
     def mean_and_spread(self, figure: str) -> tuple[float, float]:
-        """Mean and standard deviation over the draws of one figure of `Draw`, both 0..1."""
-        values = np.array([getattr(draw, figure) for draw in self.draws])
-        return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        """Mean and standard deviation over the draws of a figure that was measured."""
+        spread = Spread.of(self.values(figure))
+        return spread.mean, spread.std
 
 
 class FewShotTrial:
-    """Draws supports from scored pictures and types the rest with the inspector's own classifier, head and all."""
+    """Lets one head type scored pictures, with supports drawn from them."""
 
-    def __init__(self, inspector: Inspector, pictures: ScoredPictures) -> None:
-        self._inspector, self._pictures = inspector, pictures
-        self._rejected = rejected(pictures.scores, inspector.image_threshold)
-
-    @cached_property
-    def _rows_of(self) -> dict[str, npt.NDArray[np.int64]]:
-        kinds = self._pictures.kinds
-        return {str(kind): np.flatnonzero(kinds == kind) for kind in np.unique(kinds[self._pictures.is_defect])}
+    def __init__(self, pictures: ScoredPictures, image_threshold: float, head: TypingHead) -> None:
+        self._pictures, self._head = pictures, head
+        self._rejected = rejected(pictures.scores, image_threshold)
+        self._defects = SupportDraws(pictures.kinds, pictures.is_defect)
+        self._masked = SupportDraws(pictures.kinds, pictures.has_mask_descriptor)
 
     def run(self, n_shot: int, seeds: Sequence[int]) -> ShotResult | None:
-        """Type with `n_shot` supports a class, once per seed; None when fewer than two classes have the pictures."""
-        ways = [kind for kind, rows in self._rows_of.items() if len(rows) > n_shot]
-        if len(ways) < 2:
+        """Every protocol, once per seed; None when fewer than two classes have the pictures."""
+        ways = self._defects.ways(n_shot)
+        if not ways:
             return None
         typing = ConfusionMatrix.empty(ways, ways)
         inspection = ConfusionMatrix.empty([*ways, GOOD], [*ways, UNKNOWN, PASSED])
-        draws = tuple(self._draw(n_shot, seed, ways, typing, inspection) for seed in seeds)
-        left_out = tuple(kind for kind in self._rows_of if kind not in ways)
-        return ShotResult(n_shot, len(ways), left_out, draws, typing, inspection)
-
-    def _draw(
-        self, n_shot: int, seed: int, ways: list[str], typing: ConfusionMatrix, inspection: ConfusionMatrix
-    ) -> Draw:
-        rng = np.random.default_rng(seed)  # a larger n_shot keeps the supports of a smaller one
-        order = {kind: rng.permutation(self._rows_of[kind]) for kind in ways}
-        supports = np.concatenate([order[kind][:n_shot] for kind in ways])
-        queries = np.concatenate([order[kind][n_shot:] for kind in ways])
-        goods = np.flatnonzero(self._pictures.kinds == GOOD)
-        rows = np.concatenate([queries, goods])
-        best, named = self._type(self._classifier(supports), rows)
-        verdicts = np.where(self._rejected[rows], named, PASSED)
-        truths, of_defect = self._pictures.kinds[rows], np.arange(len(rows)) < len(queries)
-        typing.count(truths[of_defect], best[of_defect])
-        inspection.count(truths, verdicts)
-        right = np.where(of_defect, verdicts == truths, verdicts == PASSED)
-        return Draw(
-            seed=seed,
-            typing=float((best == truths)[of_defect].mean()),
-            inspection=float(right[of_defect].mean()),
-            whole=float(right.mean()),
-            unknown=float((verdicts == UNKNOWN)[of_defect].mean()),
+        choices = [self._defects.draw(n_shot, seed) for seed in seeds]
+        draws = [self._inspect(c, seed, typing, inspection) for c, seed in zip(choices, seeds, strict=True)]
+        return ShotResult(
+            head=self._head.name,
+            says_unknown=self._head.says_unknown,
+            n_shot=n_shot,
+            n_way=len(ways),
+            kinds_left_out=self._defects.left_out(n_shot),
+            draws=tuple(draws),
+            mask_given=self._mask_given(n_shot, seeds),
+            first_files=self._share_right(self._defects.first_files(n_shot), self._pictures.descriptors),
+            open_set=self._open_set(choices, seeds) if len(ways) >= MIN_WAYS else (),
+            typing_confusion=typing,
+            inspection_confusion=inspection,
         )
 
-    def _classifier(self, supports: npt.NDArray[np.int64]) -> RelationClassifier:
-        descriptors = self._pictures.descriptors[supports]
-        bundle_id = self._inspector.manifest.bundle_id
-        return self._inspector.classifier_for(ClassStore(bundle_id, self._pictures.supports(supports), descriptors))
+    def _inspect(self, choice: SupportChoice, seed: int, typing: ConfusionMatrix, inspection: ConfusionMatrix) -> Draw:
+        """The closed loop, and the whole inspector: detection, then typing."""
+        queries = choice.query_rows
+        rejected_goods = np.flatnonzero(~self._pictures.is_defect & self._rejected)
+        passed_goods = int((~self._pictures.is_defect & ~self._rejected).sum())
+        best, named = self.type_pictures(choice, np.concatenate([queries, rejected_goods]))
+        truths, best = self._pictures.kinds[queries], best[: len(queries)]
+        typing.count(truths, best)
+        verdicts = np.where(self._rejected[queries], named[: len(queries)], PASSED)
+        inspection.count(truths, verdicts)
+        inspection.count(np.full(len(rejected_goods), GOOD), named[len(queries) :])
+        inspection.count(np.full(passed_goods, GOOD), np.full(passed_goods, PASSED))
+        right = int((verdicts == truths).sum())
+        parts = len(queries) + len(rejected_goods) + passed_goods
+        return Draw(
+            seed=seed,
+            typing=float((best == truths).mean()),
+            inspection=right / len(queries),
+            whole=(right + passed_goods) / parts,
+            unknown=float((verdicts == UNKNOWN).mean()),
+        )
 
-    def _type(
-        self, classifier: RelationClassifier, rows: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
-        """Best class of each picture, and the name the device gives, which may be `unknown`."""
-        rankings = [classifier.rank(descriptor) for descriptor in self._pictures.descriptors[rows]]
-        best = [ranking[0].defect_class for ranking in rankings]
-        named = [
-            UNKNOWN if classifier.is_unknown(ranking) else name for name, ranking in zip(best, rankings, strict=True)
-        ]
-        return np.array(best), np.array(named)
+    def type_pictures(self, choice: SupportChoice, rows: Ints) -> tuple[Names, Names]:
+        """Best class of each picture, and the name the head gives, which may be `unknown`."""
+        descriptors = self._pictures.descriptors
+        typed = self._head.type_queries(descriptors, choice.support_rows, choice.support_labels, rows)
+        best = np.array(choice.ways)[typed.scores.argmax(axis=1)]
+        return best, best if typed.unknown is None else np.where(typed.unknown, UNKNOWN, best)
+
+    def _mask_given(self, n_shot: int, seeds: Sequence[int]) -> tuple[float, ...]:
+        """The same draws where every defect has a mask; those without one are neither support nor query."""
+        described = self._pictures.mask_descriptors
+        if described is None or not self._head.sees_region or not self._masked.ways(n_shot):
+            return ()
+        return tuple(self._share_right(self._masked.draw(n_shot, seed), described) for seed in seeds)
+
+    def _share_right(self, choice: SupportChoice, descriptors: Floats) -> float:
+        queries = choice.query_rows
+        typed = self._head.type_queries(descriptors, choice.support_rows, choice.support_labels, queries)
+        return float((typed.scores.argmax(axis=1) == choice.query_labels).mean())
+
+    def _open_set(self, choices: Sequence[SupportChoice], seeds: Sequence[int]) -> tuple[OpenSetDraw, ...]:
+        descriptors = self._pictures.descriptors
+        return tuple(
+            open_set_draw(self._head, descriptors, choice, seed) for choice, seed in zip(choices, seeds, strict=True)
+        )

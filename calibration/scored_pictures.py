@@ -19,14 +19,17 @@ from edge.descriptor import describe
 from edge.errors import PictureError
 from edge.inspector import Inspector
 from edge.pictures import FrameBgr, read_picture
-from edge.regions import BoxXyxy
+from edge.regions import BoxXyxy, Mask, OddRegion
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ScoredPicture:
-    """One picture through the bundle. descriptor: (F,) of its strongest region, also when the part is good."""
+    """One picture through the bundle. descriptor: (F,) of its strongest region, also when the part is good.
+
+    mask_descriptor: (F,) of the region its true mask covers, None without a mask or with an empty one.
+    """
 
     name: str
     kind: str
@@ -34,16 +37,21 @@ class ScoredPicture:
     region_count: int
     box_xyxy: BoxXyxy
     descriptor: Floats
+    mask_descriptor: Floats | None = None
 
 
 @dataclass(frozen=True)
 class ScoredPictures:
-    """Columns over n pictures. kinds: (n,) `good` or the type. scores: (n,). descriptors: (n, F)."""
+    """Columns over n pictures. kinds: (n,) `good` or the type. scores: (n,). descriptors: (n, F).
+
+    mask_descriptors: (n, F), NaN where there is no mask; None when there is none at all.
+    """
 
     rows: tuple[ScoredPicture, ...]
     kinds: npt.NDArray[np.str_]
     scores: npt.NDArray[np.float64]
     descriptors: Floats
+    mask_descriptors: Floats | None
 
     @classmethod
     def of(cls, rows: Sequence[ScoredPicture]) -> ScoredPictures:
@@ -53,12 +61,18 @@ class ScoredPictures:
             kinds=np.array([row.kind for row in rows]),
             scores=np.array([row.anomaly_score for row in rows]),
             descriptors=np.stack([row.descriptor for row in rows]),
+            mask_descriptors=_mask_descriptors(rows),
         )
 
     @property
     def is_defect(self) -> npt.NDArray[np.bool_]:
         """(n,) whether the part ought to be rejected."""
         return np.asarray(self.kinds != GOOD)
+
+    @property
+    def has_mask_descriptor(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether it is known where the part is odd."""
+        return np.array([row.mask_descriptor is not None for row in self.rows])
 
     def supports(self, numbers: npt.NDArray[np.int64]) -> tuple[Support, ...]:
         """These pictures as if `enrol --force` had taken them."""
@@ -91,7 +105,8 @@ def score_pictures(inspector: Inspector, dataset: Dataset, track: Track[Sample] 
         except PictureError as exc:
             left_out.append(str(exc))
             continue
-        rows.append(_scored(inspector, dataset, sample, frame_bgr, anomaly))
+        name = sample.path.relative_to(dataset.folder).as_posix()
+        rows.append(_scored(inspector, name, sample.kind, frame_bgr, anomaly, mask))
         if pixels is not None and mask is not None:
             pixels.add(_to_source_pixels(anomaly.anomaly_map, mask.shape), mask)
         without_mask += mask is None
@@ -101,20 +116,46 @@ def score_pictures(inspector: Inspector, dataset: Dataset, track: Track[Sample] 
 
 
 def _scored(
-    inspector: Inspector, dataset: Dataset, sample: Sample, frame_bgr: FrameBgr, anomaly: Anomaly
+    inspector: Inspector, name: str, kind: str, frame_bgr: FrameBgr, anomaly: Anomaly, mask: Mask | None
 ) -> ScoredPicture:
     regions = inspector.find_regions(anomaly)
     return ScoredPicture(
-        name=sample.path.relative_to(dataset.folder).as_posix(),
-        kind=sample.kind,
+        name=name,
+        kind=kind,
         anomaly_score=anomaly.anomaly_score,
         region_count=len(regions),
         box_xyxy=regions[0].box_xyxy((frame_bgr.shape[0], frame_bgr.shape[1])),
         descriptor=describe(anomaly, regions[0], inspector.bank),
+        mask_descriptor=(
+            describe(anomaly, region_from_mask(anomaly.anomaly_map, mask), inspector.bank)
+            if mask is not None and mask.any()
+            else None
+        ),
     )
 
 
-def _read(sample: Sample) -> tuple[FrameBgr, npt.NDArray[np.bool_] | None]:
+def region_from_mask(anomaly_map: Floats, mask: Mask) -> OddRegion:
+    """(H, W) bool in source pixels, not empty -> every map cell that it touches, one region even if in parts."""
+    (map_h, map_w), (H, W) = anomaly_map.shape, mask.shape
+    touched = _overlaps(map_h, H) @ mask.astype(np.float32) @ _overlaps(map_w, W).T
+    cells = touched > 0
+    return OddRegion(cells, float(anomaly_map[cells].max()))
+
+
+def _overlaps(cells: int, pixels: int) -> Floats:
+    """(cells, pixels): 1 where a cell and a pixel of the same length of picture overlap, else 0."""
+    cell, pixel = np.arange(cells)[:, np.newaxis], np.arange(pixels)
+    return ((pixel * cells < (cell + 1) * pixels) & ((pixel + 1) * cells > cell * pixels)).astype(np.float32)
+
+
+def _mask_descriptors(rows: Sequence[ScoredPicture]) -> Floats | None:
+    if all(row.mask_descriptor is None for row in rows):
+        return None
+    nowhere = np.full_like(rows[0].descriptor, np.nan)
+    return np.stack([nowhere if row.mask_descriptor is None else row.mask_descriptor for row in rows])
+
+
+def _read(sample: Sample) -> tuple[FrameBgr, Mask | None]:
     """The picture, and where it is odd: nowhere on a good part, unknown without a mask."""
     frame_bgr = read_picture(sample.path)
     if not sample.is_defect:

@@ -12,10 +12,14 @@ from calibration.confusion import CELL_PX, PASSED, ConfusionMatrix, draw_confusi
 from calibration.dataset import GOOD, find_dataset
 from calibration.demo_line import KINDS, write_line
 from calibration.detection_figures import detection_figures
-from calibration.evaluate import Options, choose_head, evaluate
+from calibration.evaluate import Options, evaluate
 from calibration.few_shot import FewShotTrial
+from calibration.head_choice import choose_heads
 from calibration.score_histogram import draw_score_histogram
 from calibration.scored_pictures import Pass, ScoredPicture, ScoredPictures, score_pictures
+from calibration.support_draws import SupportDraws
+from calibration.typing_heads import DeviceHead
+from calibration.typing_report import AUROC, CAUGHT, CLOSED_LOOP, FIRST_FILES, INSPECTION, MASK_GIVEN, WHOLE
 from edge.class_store import ClassStore
 from edge.cli import main
 from edge.errors import BundleError, CalibrationError, PictureError, UsageError
@@ -65,6 +69,11 @@ def pictures_of(inspector: Inspector, kinds_and_scores: list[tuple[str, float]])
         for i, (kind, score) in enumerate(kinds_and_scores)
     ]
     return ScoredPictures.of(rows)
+
+
+def trial_of(inspector: Inspector, pictures: ScoredPictures) -> FewShotTrial:
+    """As the device does it."""
+    return FewShotTrial(pictures, inspector.image_threshold, DeviceHead("auto", inspector))
 
 
 # the folder
@@ -180,7 +189,7 @@ def test_detection_needs_both_sorts_of_picture(inspector, kind, lacking):
 def test_without_doubt_every_rejected_defect_is_named_and_the_rest_are_not(inspector):
     over, under = inspector.image_threshold + 1, inspector.image_threshold - 1
     parts = [("bent", over)] * 4 + [("torn", under)] * 4 + [(GOOD, under)] * 3 + [(GOOD, over)]
-    result = FewShotTrial(inspector, pictures_of(inspector, parts)).run(2, seeds=[0, 1, 2])
+    result = trial_of(inspector, pictures_of(inspector, parts)).run(2, seeds=[0, 1, 2])
     assert result is not None
     for draw in result.draws:  # 2 bent and 2 torn queries, 4 good parts
         assert draw.typing == 1.0
@@ -195,14 +204,14 @@ def test_without_doubt_every_rejected_defect_is_named_and_the_rest_are_not(inspe
 
 
 def test_the_same_seeds_draw_the_same_supports(inspector, scored):
-    trial = FewShotTrial(inspector, scored.pictures)
+    trial = trial_of(inspector, scored.pictures)
     first, again, other = (trial.run(1, seeds) for seeds in ([0, 1, 2], [0, 1, 2], [7, 8, 9]))
     assert first.draws == again.draws
     assert not np.array_equal(first.typing_confusion.counts, other.typing_confusion.counts)
 
 
 def test_every_defect_that_is_no_support_is_asked_about(inspector, scored):
-    result = FewShotTrial(inspector, scored.pictures).run(1, seeds=[0, 1])
+    result = trial_of(inspector, scored.pictures).run(1, seeds=[0, 1])
     queries = 3 * len(KINDS) - len(KINDS)
     assert result.typing_confusion.counts.sum() == 2 * queries
     assert result.inspection_confusion.counts.sum() == 2 * (queries + 4)
@@ -211,15 +220,18 @@ def test_every_defect_that_is_no_support_is_asked_about(inspector, scored):
 def test_names_are_those_the_device_gives(inspector, bundle_dir, line_dir, scored, tmp_path):
     """One draw, enrolled into a class store and inspected from the files."""
     pictures = scored.pictures
-    supports = np.array([np.flatnonzero(pictures.kinds == kind)[0] for kind in KINDS])
-    store = ClassStore(inspector.manifest.bundle_id, pictures.supports(supports), pictures.descriptors[supports])
+    choice = SupportDraws(pictures.kinds, pictures.is_defect).first_files(1)
+    store = ClassStore(
+        inspector.manifest.bundle_id,
+        pictures.supports(choice.support_rows),
+        pictures.descriptors[choice.support_rows],
+    )
     write_bytes_atomically(tmp_path / "classes.npz", store.to_bytes())
     device = Inspector.load(bundle_dir, classes_path=tmp_path / "classes.npz")
-    queries = np.setdiff1d(np.flatnonzero(pictures.is_defect), supports)
-    _, named = FewShotTrial(inspector, pictures)._type(inspector.classifier_for(store), queries)
+    _, named = trial_of(inspector, pictures).type_pictures(choice, choice.query_rows)
     inspections = [
         device.inspect(read_picture(line_dir / pictures.rows[i].name), Provenance("test", 0, ""), always_type=True)
-        for i in queries
+        for i in choice.query_rows
     ]
     assert [i.defect_class for i in inspections] == named.tolist()
 
@@ -227,7 +239,7 @@ def test_names_are_those_the_device_gives(inspector, bundle_dir, line_dir, score
 def test_a_type_with_too_few_pictures_is_left_out_and_named(inspector):
     over = inspector.image_threshold + 1
     parts = [("bent", over)] * 3 + [("torn", over)] * 3 + [("rare", over)] * 2 + [(GOOD, 0.0)]
-    trial = FewShotTrial(inspector, pictures_of(inspector, parts))
+    trial = trial_of(inspector, pictures_of(inspector, parts))
     two = trial.run(2, seeds=[0])
     assert (two.n_way, two.kinds_left_out) == (2, ("rare",))
     assert trial.run(1, seeds=[0]).n_way == 3
@@ -252,13 +264,15 @@ def test_impossible_options_are_refused_before_any_work(tmp_path, options):
         evaluate(tmp_path / "no bundle", tmp_path / "no pictures", options)
 
 
-def test_asking_for_a_relation_head_that_is_not_there_is_an_error(bundle_dir):
+def test_asking_for_a_relation_head_that_is_not_there_is_an_error_and_all_goes_without(bundle_dir):
     inspector = Inspector.load(bundle_dir)
     inspector.head = None
-    assert choose_head(inspector, "auto") is None
-    assert choose_head(inspector, "cosine") is None
+    assert [head.name for head in choose_heads(inspector, ("auto", "ridge", "auto")).heads] == ["auto", "ridge"]
     with pytest.raises(BundleError, match="no relation head; run 'oddkind pretrain'"):
-        choose_head(inspector, "relation")
+        choose_heads(inspector, ("auto", "relation"))
+    everything = choose_heads(inspector, ("lda", "all"))
+    assert [head.name for head in everything.heads] == ["lda", "auto", "views", "cosine", "ridge"]
+    assert "no relation head" in everything.left_out["relation"]
 
 
 # pictures of the result
@@ -319,10 +333,22 @@ def test_command_writes_tables_data_and_pictures(bundle_dir, line_dir, tmp_path)
 
 
 def test_command_prints_a_table(bundle_dir, line_dir):
-    result = run(bundle_dir, line_dir, "--shots", "2", "--draws", "2", "--head", "cosine")
+    result = run(bundle_dir, line_dir, "--shots", "2", "--draws", "2", "--head", "all")
     assert result.exit_code == 0, result.output
     assert all(kind in result.stdout for kind in KINDS)
-    assert "Few-shot typing" in result.stdout and "mean +- std of 2 draws), cosine\n" in result.stdout
+    assert "mean +- std of 2 draws, seeds 0 to 1, auto: cosine\n" in result.stdout
+    assert max(len(line) for line in result.stdout.splitlines()) <= 120
+    for title in (CLOSED_LOOP, MASK_GIVEN, FIRST_FILES, INSPECTION, WHOLE, AUROC, CAUGHT):
+        rows = result.stdout.split(title + "\n")[1].splitlines()[:5]
+        assert [row.split()[0] for row in rows] == ["auto", "views", "cosine", "ridge", "lda"]
+
+
+@pytest.mark.parametrize("head", ["nonsense", "auto,", "views,Ridge", ""])
+def test_a_head_that_is_none_is_refused_before_any_work(tmp_path, head):
+    result = run(tmp_path / "no bundle", tmp_path / "no pictures", "--head", head)
+    assert result.exit_code == 2
+    assert "expected auto, relation, views, cosine, ridge, lda" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_command_reports_unreadable_pictures_and_ends_with_1(bundle_dir, line_dir, tmp_path):
