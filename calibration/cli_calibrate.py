@@ -10,7 +10,7 @@ from edge.cli_options import json_option, overwrite_option, progress
 
 
 @click.command()
-@click.argument("good_dir", type=click.Path(path_type=Path))
+@click.argument("good", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--pack", type=click.Path(path_type=Path), required=True, help="Model pack from `oddkind export`.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder the bundle is written to.")
 @click.option("--bank-rows", default=2000, show_default=True, help="Rows of the memory bank.")
@@ -41,7 +41,7 @@ from edge.cli_options import json_option, overwrite_option, progress
 @overwrite_option
 @json_option
 def calibrate(
-    good_dir: Path,
+    good: tuple[Path, ...],
     pack: Path,
     out: Path,
     bank_rows: int,
@@ -54,11 +54,12 @@ def calibrate(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Learn what is normal from a folder of good pictures.
+    """Learn what is normal from folders of good pictures.
 
     \b
     Example:
       oddkind calibrate pictures/good --pack pack --out bundle
+      oddkind calibrate boards/*/template --pack pack --out bundle
     """
     from calibration.calibrate import Options
     from calibration.calibrate import calibrate as build
@@ -74,7 +75,7 @@ def calibrate(
         search=search,  # type: ignore[arg-type]
         overwrite=overwrite,
     )
-    done = build(good_dir, pack, out, load_stage("index_bank"), options, progress)
+    done = build(good[0], pack, out, load_stage("index_bank"), options, progress, more_good=good[1:])
     m = done.manifest
     for complaint in done.unreadable:
         click.echo(f"left out: {complaint}", err=True)

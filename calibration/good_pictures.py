@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ from edge.errors import CalibrationError, PictureError
 from edge.manifest import BackendName, Embedding, PackManifest, Precision
 from edge.pictures import FrameBgr, iter_picture_paths, read_picture
 from edge.preprocess import to_network_input
+from edge.second_look import SecondLook
 
 Item = TypeVar("Item")
 Track = Callable[[Iterable[Item], str, int], Iterable[Item]]
@@ -23,19 +25,29 @@ MIN_GOOD_PICTURES = 4
 
 @dataclass(frozen=True)
 class GoodPictures:
-    """Readable good pictures of one folder in a seeded order, and the files that were left out."""
+    """Readable good pictures of one product in a seeded order, and the files that were left out.
+
+    folder: the one given, or the one that all given folders have in common.
+    """
 
     folder: Path
     paths: tuple[Path, ...]
     unreadable: tuple[str, ...]
 
     @classmethod
-    def find(cls, folder: Path, seed: int) -> GoodPictures:
-        """CalibrationError when the folder is missing or holds fewer than MIN_GOOD_PICTURES readable pictures."""
-        if not folder.is_dir():
-            raise CalibrationError(f"{folder}: no such folder; give the folder of good pictures")
+    def find(cls, folder: Path, seed: int, more: Sequence[Path] = ()) -> GoodPictures:
+        """more: further folders, each picture counting once.
+
+        CalibrationError when a folder is missing or they hold fewer than MIN_GOOD_PICTURES readable pictures.
+        """
+        folders = [given.absolute() for given in (folder, *more)] if more else [folder]
+        for given in folders:
+            if not given.is_dir():
+                raise CalibrationError(f"{given}: no such folder; give the folder of good pictures")
+        if more:
+            folder = Path(os.path.commonpath(folders))
         readable, unreadable = [], []
-        for path in iter_picture_paths(folder):
+        for path in dict.fromkeys(path for given in folders for path in iter_picture_paths(given)):
             try:
                 read_picture(path)
                 readable.append(path)
@@ -81,6 +93,12 @@ class Embedder:
         h, w = self.embedding.grid_hw
         row, column = np.divmod(np.arange(h * w), w)
         return np.stack([np.full(h * w, source_index), row, column], axis=1)
+
+
+def load_second_look(pack: Path, manifest: PackManifest, backend: BackendName, precision: Precision) -> SecondLook:
+    """The pack's graph of the second look."""
+    facts = manifest.second_look
+    return SecondLook(load_backend(pack, facts.graphs, backend, precision), facts.embedding)
 
 
 def no_track(items: Iterable[Item], label: str, length: int) -> Iterable[Item]:
