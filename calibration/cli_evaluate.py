@@ -19,6 +19,9 @@ from edge.errors import UsageError
 @click.option("--draws", type=click.IntRange(1), default=20, show_default=True, help="Random support sets per count.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first draw.")
 @click.option("--head", default="auto", show_default=True, help="One or several of the heads below, or all.")
+@click.option(
+    "--good", "good_dir", type=click.Path(path_type=Path), help="Good pictures, for --head paper to learn from."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for JSON, tables, CSV and confusion pictures.")
 @overwrite_option
 @runtime_options
@@ -42,7 +45,8 @@ def evaluate(
     or simply good and <type>. Ends with 1 if a picture could not be read.
 
     Heads compared on the same draws: auto (what the device does), relation (the same, with a learned head or an
-    error), views (mean cosine of the views, what a learned head must beat), cosine (whole descriptors), ridge, lda.
+    error), views (mean cosine of the views, what a learned head must beat), cosine (whole descriptors), ridge, lda, and
+    paper (the published relation network on residual maps; needs torch and --good, and takes minutes).
 
     \b
     Example:

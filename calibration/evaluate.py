@@ -10,7 +10,7 @@ from calibration.dataset import Dataset, find_dataset
 from calibration.detection_figures import Detection, detection_figures
 from calibration.few_shot import FewShotTrial, ShotResult
 from calibration.good_pictures import Track, no_track
-from calibration.head_choice import DEFAULT_HEADS, HeadChoice, check_heads, choose_heads
+from calibration.head_choice import DEFAULT_HEADS, HeadChoice, check_heads
 from calibration.scored_pictures import Pass, score_pictures
 from edge.errors import UsageError
 from edge.inspector import Inspector
@@ -22,6 +22,7 @@ class Options:
     """shots: supports per class. draws: random support sets per shot count, seeded seed, seed + 1, ...
 
     heads: names of HEADS, or `all`; the first one is the one the confusion pictures are drawn of.
+    good_dir: good pictures, for the paper's method alone.
     backend, precision: None means the ones the bundle was calibrated with. threads: 0 means every core.
     """
 
@@ -29,6 +30,7 @@ class Options:
     draws: int = 20
     seed: int = 0
     heads: tuple[str, ...] = DEFAULT_HEADS
+    good_dir: Path | None = None
     backend: BackendName | None = None
     precision: Precision | None = None
     threads: int = 1
@@ -87,23 +89,22 @@ def evaluate(
     _check(options)
     dataset = find_dataset(dataset_dir)
     inspector = Inspector.load(bundle_dir, options.backend, options.precision, options.threads)
-    chosen = choose_heads(inspector, options.heads)
-    scored = score_pictures(inspector, dataset, track)
+    chosen = HeadChoice.of(inspector, options.heads, options.good_dir, options.seed)
+    scored = score_pictures(inspector, dataset, track, keep_residuals="paper" in chosen.names)
     return Evaluation(
         dataset=dataset,
         options=options,
         facts=_facts(inspector),
         scored=scored,
         detection=detection_figures(scored, inspector.image_threshold),
-        few_shot=_few_shot(inspector.image_threshold, scored, chosen, options, track),
+        few_shot=_few_shot(scored, chosen, options, track),
         heads_left_out=chosen.left_out,
     )
 
 
-def _few_shot(
-    image_threshold: float, scored: Pass, chosen: HeadChoice, options: Options, track: Track[Any]
-) -> tuple[ShotResult, ...]:
-    trials = [FewShotTrial(scored.pictures, image_threshold, head) for head in chosen.heads]
+def _few_shot(scored: Pass, chosen: HeadChoice, options: Options, track: Track[Any]) -> tuple[ShotResult, ...]:
+    heads = chosen.make(scored.pictures, options.seed, track)
+    trials = [FewShotTrial(scored.pictures, chosen.inspector.image_threshold, head) for head in heads]
     rounds = [(trial, n_shot) for trial in trials for n_shot in sorted(set(options.shots))]
     results = [trial.run(n_shot, options.seeds) for trial, n_shot in track(rounds, "few-shot draws", len(rounds))]
     return tuple(result for result in results if result is not None)
@@ -131,4 +132,4 @@ def _check(options: Options) -> None:
         raise UsageError(f"--draws {options.draws}: expected at least 1")
     if options.seed < 0:
         raise UsageError(f"--seed {options.seed}: expected 0 or more")
-    check_heads(options.heads)
+    check_heads(options.heads, options.good_dir)

@@ -44,7 +44,8 @@ class ShotResult:
 
     kinds_left_out: too few pictures for a support and a query. mask_given: share named right, per draw, when supports
     and queries are described inside their true masks; empty where that means nothing. first_files: share named right
-    when the first files of each type are the supports. open_set: one per draw, empty with fewer than three classes.
+    when the first files of each type are the supports. open_set: one per draw, empty with fewer than
+    three classes and for a head that is not quick.
     """
 
     head: str
@@ -101,7 +102,7 @@ class FewShotTrial:
             draws=tuple(draws),
             mask_given=self._mask_given(n_shot, seeds),
             first_files=self._share_right(self._defects.first_files(n_shot), self._pictures.descriptors),
-            open_set=self._open_set(choices, seeds) if len(ways) >= MIN_WAYS else (),
+            open_set=self._open_set(choices, seeds) if self._head.is_quick and len(ways) >= MIN_WAYS else (),
             typing_confusion=typing,
             inspection_confusion=inspection,
         )

@@ -1,9 +1,14 @@
-"""Which heads an evaluation compares: by name, checked before any work."""
+"""Which heads an evaluation compares: by name, checked before any work, made once the pictures are scored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from calibration.good_pictures import GoodPictures, Track, no_track
+from calibration.paper_head import PaperHead, check_paper, find_good_pictures
+from calibration.scored_pictures import ScoredPictures
 from calibration.typing_heads import (
     BaselineHead,
     DeviceHead,
@@ -23,48 +28,69 @@ HEADS = {
     "cosine": "cosine of whole descriptors, centred on nothing",
     "ridge": "ridge regression to one-hot classes, on the views",
     "lda": "linear discriminant, covariance shrunk after Ledoit and Wolf, on the views",
+    "paper": "published network on whole residual maps, so no mask given; fine-tuned for every draw, so no open set",
 }
 ALL_HEADS = "all"
 DEFAULT_HEADS = ("auto",)
 BASELINE = "views"  # what the others are compared with
 
 
-@dataclass(frozen=True)
-class HeadChoice:
-    """heads: in the order asked for. left_out: why a head of `all` cannot take part."""
-
-    heads: tuple[TypingHead, ...]
-    left_out: dict[str, str]
-
-
-def check_heads(names: tuple[str, ...]) -> None:
-    """UsageError for a name that is no head."""
+def check_heads(names: tuple[str, ...], good_dir: Path | None) -> None:
+    """UsageError for a name that is no head, and for good pictures that no head would look at."""
     for name in names or ("",):
         if name not in (*HEADS, ALL_HEADS):
             raise UsageError(f"--head {name!r}: expected {', '.join(HEADS)} or {ALL_HEADS}, or several with commas")
+    if "paper" in names:
+        check_paper(good_dir)
+    if good_dir is not None and not {"paper", ALL_HEADS} & set(names):
+        raise UsageError(f"--good {good_dir}: only --head paper learns from good pictures; add it, or leave --good out")
 
 
-def choose_heads(inspector: Inspector, names: tuple[str, ...]) -> HeadChoice:
-    """Every head of `names` once, first named first; an OddkindError when one that was named cannot be had."""
-    heads: list[TypingHead] = []
-    left_out: dict[str, str] = {}
-    wanted = dict.fromkeys(names) | (dict.fromkeys(HEADS) if ALL_HEADS in names else {})
-    wanted.pop(ALL_HEADS, None)
-    for name in wanted:
-        try:
-            heads.append(_make(name, inspector))
-        except OddkindError as exc:
-            if name in names:
-                raise
-            left_out[name] = str(exc)
-    return HeadChoice(tuple(heads), left_out)
+@dataclass(frozen=True)
+class HeadChoice:
+    """names: heads that can be had, in the order asked for. left_out: why a head of `all` cannot take part.
+
+    good: what the paper's method learns from, None when it takes no part.
+    """
+
+    inspector: Inspector
+    names: tuple[str, ...]
+    left_out: dict[str, str]
+    good: GoodPictures | None
+
+    @classmethod
+    def of(
+        cls, inspector: Inspector, names: tuple[str, ...], good_dir: Path | None = None, seed: int = 0
+    ) -> HeadChoice:
+        """Every head of `names` once; an OddkindError when one that was named cannot be had."""
+        wanted = dict.fromkeys(names) | (dict.fromkeys(HEADS) if ALL_HEADS in names else {})
+        wanted.pop(ALL_HEADS, None)
+        left_out, good = {}, None
+        for name in wanted:
+            try:
+                if name == "relation":
+                    _require_learned_head(inspector)
+                elif name == "paper":
+                    good = find_good_pictures(good_dir, seed)
+            except OddkindError as exc:
+                if name in names:
+                    raise
+                left_out[name] = str(exc)
+        return cls(inspector, tuple(name for name in wanted if name not in left_out), left_out, good)
+
+    def make(self, pictures: ScoredPictures, seed: int = 0, track: Track[Any] = no_track) -> list[TypingHead]:
+        """The heads. seed, and the residual maps of `pictures`, matter to the paper's method alone."""
+        heads: list[TypingHead] = []
+        for name in self.names:
+            if name != "paper":
+                heads.append(make_head(name, self.inspector))
+            elif self.good is not None:
+                heads.append(PaperHead.pretrain(self.inspector, self.good, pictures, seed, track))
+        return heads
 
 
-def _make(name: str, inspector: Inspector) -> TypingHead:
-    if name == "relation" and inspector.head is None:
-        raise BundleError(
-            "--head relation: the bundle has no relation head; run 'oddkind pretrain' on its pack and calibrate again"
-        )
+def make_head(name: str, inspector: Inspector) -> TypingHead:
+    """A head that works on descriptors: any of HEADS but `paper`."""
     if name in ("auto", "relation"):
         return DeviceHead(name, inspector)
     space = FeatureSpace.of(inspector)
@@ -75,3 +101,10 @@ def _make(name: str, inspector: Inspector) -> TypingHead:
         "lda": space.rule(lda_scores),
     }
     return BaselineHead(name, rules[name])
+
+
+def _require_learned_head(inspector: Inspector) -> None:
+    if inspector.head is None:
+        raise BundleError(
+            "--head relation: the bundle has no relation head; run 'oddkind pretrain' on its pack and calibrate again"
+        )

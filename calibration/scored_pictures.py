@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from calibration.dataset import GOOD, Dataset, Sample
 from calibration.good_pictures import Track, no_track
-from calibration.metrics import PixelTally
+from calibration.metrics import PixelTally, rejected
 from edge.anomaly import Anomaly
 from edge.class_store import Support
 from edge.descriptor import describe
@@ -22,6 +22,7 @@ from edge.pictures import FrameBgr, read_picture
 from edge.regions import BoxXyxy, Mask, OddRegion
 
 Floats = npt.NDArray[np.float32]
+ResidualMap = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ScoredPicture:
     """One picture through the bundle. descriptor: (F,) of its strongest region, also when the part is good.
 
     mask_descriptor: (F,) of the region its true mask covers, None without a mask or with an empty one.
+    residual_map: (h, w, D), kept only when asked for, of defects and rejected parts.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ScoredPicture:
     box_xyxy: BoxXyxy
     descriptor: Floats
     mask_descriptor: Floats | None = None
+    residual_map: ResidualMap | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,14 @@ class Pass:
     left_out: tuple[str, ...]
 
 
-def score_pictures(inspector: Inspector, dataset: Dataset, track: Track[Sample] = no_track) -> Pass:
-    """Every picture once through `Inspector.detect`; no map is kept, so thousands of pictures need no memory."""
+def score_pictures(
+    inspector: Inspector, dataset: Dataset, track: Track[Sample] = no_track, keep_residuals: bool = False
+) -> Pass:
+    """Every picture once through `Inspector.detect`.
+
+    keep_residuals: hold the residual map of each defect and rejected part, N * D * 2 bytes apiece; otherwise no map
+    is kept, so thousands of pictures need no memory.
+    """
     rows: list[ScoredPicture] = []
     left_out: list[str] = []
     pixels = PixelTally() if dataset.has_masks else None
@@ -106,7 +115,10 @@ def score_pictures(inspector: Inspector, dataset: Dataset, track: Track[Sample] 
             left_out.append(str(exc))
             continue
         name = sample.path.relative_to(dataset.folder).as_posix()
-        rows.append(_scored(inspector, name, sample.kind, frame_bgr, anomaly, mask))
+        row = _scored(inspector, name, sample.kind, frame_bgr, anomaly, mask)
+        if keep_residuals and (sample.is_defect or rejected([row.anomaly_score], inspector.image_threshold)[0]):
+            row = replace(row, residual_map=_residual_map(inspector, anomaly))
+        rows.append(row)
         if pixels is not None and mask is not None:
             pixels.add(_to_source_pixels(anomaly.anomaly_map, mask.shape), mask)
         without_mask += mask is None
@@ -132,6 +144,12 @@ def _scored(
             else None
         ),
     )
+
+
+def _residual_map(inspector: Inspector, anomaly: Anomaly) -> ResidualMap:
+    from calibration.paper_pseudo import nearest_residual_map  # nobody else needs what it imports
+
+    return nearest_residual_map(anomaly, inspector.bank)
 
 
 def region_from_mask(anomaly_map: Floats, mask: Mask) -> OddRegion:

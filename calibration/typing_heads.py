@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float32]
 ScoringRule = Callable[[Floats, Ints, Floats], Floats]
 
 RIDGE_STRENGTH = 1.0  # as much as one support of unit length weighs
+MIN_SHRINKAGE = 1e-3  # supports that vary along one line only would leave every other direction infinitely far
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class TypingHead(Protocol):
     """One way to name regions.
 
     sees_region: whether a better region could change its answer. says_unknown: whether it has a threshold for it.
+    is_quick: whether a choice of supports takes milliseconds, so that it can be asked once more per type.
     """
 
     name: str
     sees_region: bool
     says_unknown: bool
+    is_quick: bool
 
     def type_queries(self, descriptors: Floats, supports: Ints, labels: Ints, queries: Ints) -> Typed:
         """descriptors (n, F) of all pictures; supports (S,) with labels in 0..K-1 in rising order, queries (Q,)."""
@@ -51,7 +54,7 @@ class TypingHead(Protocol):
 class DeviceHead:
     """What the device does with this bundle, its calibrated `unknown` included."""
 
-    sees_region = says_unknown = True
+    sees_region = says_unknown = is_quick = True
 
     def __init__(self, name: str, inspector: Inspector) -> None:
         self.name, self._inspector = name, inspector
@@ -66,7 +69,7 @@ class DeviceHead:
 class BaselineHead:
     """A scoring rule; it has no threshold, so it always names one of the enrolled classes."""
 
-    sees_region, says_unknown = True, False
+    sees_region, says_unknown, is_quick = True, False, True
 
     def __init__(self, name: str, rule: ScoringRule) -> None:
         self.name, self._rule = name, rule
@@ -148,7 +151,7 @@ def mahalanobis_squared(gaps: Floats, deviations: Floats) -> npt.NDArray[np.floa
     lengths = np.square(gaps, dtype=np.float64).sum(axis=1)
     if not level > 0:
         return np.asarray(lengths)
-    share = ledoit_wolf_shrinkage(deviations)
+    share = max(ledoit_wolf_shrinkage(deviations), MIN_SHRINKAGE)
     floor = share * level  # covariance = floor * I + (1 - share) / S * deviations' deviations
     if share >= 1:
         return np.asarray(lengths / floor)

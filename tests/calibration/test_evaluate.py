@@ -13,8 +13,8 @@ from calibration.dataset import GOOD, find_dataset
 from calibration.demo_line import KINDS, write_line
 from calibration.detection_figures import detection_figures
 from calibration.evaluate import Options, evaluate
+from calibration.evaluation_report import to_document
 from calibration.few_shot import FewShotTrial
-from calibration.head_choice import choose_heads
 from calibration.score_histogram import draw_score_histogram
 from calibration.scored_pictures import Pass, ScoredPicture, ScoredPictures, score_pictures
 from calibration.support_draws import SupportDraws
@@ -22,7 +22,7 @@ from calibration.typing_heads import DeviceHead
 from calibration.typing_report import AUROC, CAUGHT, CLOSED_LOOP, FIRST_FILES, INSPECTION, MASK_GIVEN, WHOLE
 from edge.class_store import ClassStore
 from edge.cli import main
-from edge.errors import BundleError, CalibrationError, PictureError, UsageError
+from edge.errors import CalibrationError, PictureError, UsageError
 from edge.inspector import Inspector
 from edge.pictures import read_picture, write_picture
 from edge.result import UNKNOWN, Provenance
@@ -264,15 +264,18 @@ def test_impossible_options_are_refused_before_any_work(tmp_path, options):
         evaluate(tmp_path / "no bundle", tmp_path / "no pictures", options)
 
 
-def test_asking_for_a_relation_head_that_is_not_there_is_an_error_and_all_goes_without(bundle_dir):
-    inspector = Inspector.load(bundle_dir)
-    inspector.head = None
-    assert [head.name for head in choose_heads(inspector, ("auto", "ridge", "auto")).heads] == ["auto", "ridge"]
-    with pytest.raises(BundleError, match="no relation head; run 'oddkind pretrain'"):
-        choose_heads(inspector, ("auto", "relation"))
-    everything = choose_heads(inspector, ("lda", "all"))
-    assert [head.name for head in everything.heads] == ["lda", "auto", "views", "cosine", "ridge"]
-    assert "no relation head" in everything.left_out["relation"]
+def test_every_head_takes_part_in_the_order_asked_for_and_is_compared_on_the_same_draws(bundle_dir, line_dir):
+    evaluation = evaluate(bundle_dir, line_dir, Options(shots=(1, 2), draws=2, heads=("ridge", "views")))
+    assert evaluation.heads == ["ridge", "views"]
+    assert [result.n_shot for result in evaluation.few_shot] == [1, 2, 1, 2]
+    ridge, views = evaluation.few_shot[1], evaluation.few_shot[3]
+    assert evaluation.rival(ridge, "views") is views
+    assert evaluation.rival(views, "views") is None
+    entry = to_document(evaluation)["few_shot"][1]
+    expected = np.subtract(ridge.values("typing"), views.values("typing")).mean()
+    assert entry["against_views"]["typing"]["mean"] == pytest.approx(expected)
+    assert len(entry["mask_given"]["draws"]) == 2
+    assert set(entry["open_set"]["by_kind"]) == set(KINDS)
 
 
 # pictures of the result
@@ -349,6 +352,22 @@ def test_a_head_that_is_none_is_refused_before_any_work(tmp_path, head):
     assert result.exit_code == 2
     assert "expected auto, relation, views, cosine, ridge, lda" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_papers_head_without_good_pictures_is_refused_before_any_work(tmp_path):
+    result = run(tmp_path / "no bundle", tmp_path / "no pictures", "--head", "auto,paper")
+    assert result.exit_code == 2
+    assert result.stderr == "oddkind: --head paper learns from good pictures: give their folder with --good GOOD_DIR\n"
+
+
+def test_with_two_types_the_table_says_why_there_is_no_open_set(bundle_dir, line_dir, tmp_path):
+    for kind in (GOOD, *KINDS[:2]):
+        shutil.copytree(line_dir / "test" / kind, tmp_path / kind)
+    result = run(bundle_dir, tmp_path, "--shots", "1,2", "--draws", "2", "--head", "auto,views")
+    assert result.exit_code == 0, result.output
+    assert "no open set at 1 shots: 2 types, at least 3 needed" in result.stdout
+    assert "no mask given: the data set has no ground_truth" in result.stdout
+    assert AUROC not in result.stdout and MASK_GIVEN not in result.stdout
 
 
 def test_command_reports_unreadable_pictures_and_ends_with_1(bundle_dir, line_dir, tmp_path):
