@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from calibration.evaluate import Evaluation
@@ -27,6 +27,7 @@ CAUGHT = f"open set: unknowns caught while at most {KNOWN_SHARE:.0%} of the know
 BUNDLE_CAUGHT = "open set, at the bundle's own threshold: unknowns called unknown"
 BUNDLE_FALSE = "open set, at the bundle's own threshold: knowns called unknown"
 
+SHOTS_ABREAST = 3
 BRACKET_WIDTH = len(" (+10.0 +- 1.0)")
 
 Cell = Callable[[Evaluation, ShotResult], str]
@@ -52,9 +53,21 @@ def shot_document(evaluation: Evaluation, result: ShotResult) -> dict[str, Any]:
 
 
 def typing_table(evaluation: Evaluation) -> str:
-    """Tables for a terminal, 120 columns for up to four shot counts."""
+    """Tables for a terminal of 120 columns, SHOTS_ABREAST shot counts in each."""
     if not evaluation.few_shot:
         return "Few-shot typing: left out, fewer than two types have a picture more than the shots asked for"
+    shots = sorted({result.n_shot for result in evaluation.few_shot})
+    abreast = [shots[start : start + SHOTS_ABREAST] for start in range(0, len(shots), SHOTS_ABREAST)]
+    tables = [line for part in abreast for line in _table(_only(evaluation, part))]
+    return "\n".join([*_caption(evaluation), *tables, *_notes(evaluation)])
+
+
+def _only(evaluation: Evaluation, shots: Sequence[int]) -> Evaluation:
+    return replace(evaluation, few_shot=tuple(r for r in evaluation.few_shot if r.n_shot in shots))
+
+
+def _table(evaluation: Evaluation) -> list[str]:
+    """A header, then each protocol's title and its rows, in columns that run through."""
     sections = [
         _section(evaluation, CLOSED_LOOP, _spread_cell("typing")),
         _section(evaluation, MASK_GIVEN, _spread_cell("mask_given")),
@@ -69,12 +82,12 @@ def typing_table(evaluation: Evaluation) -> str:
         *_open_set_by_kind(evaluation),
     ]
     sections = [(title, rows) for title, rows in sections if rows]
-    table = aligned([_header(evaluation), *(row for _, rows in sections for row in rows)]).splitlines()
-    lines = [*_caption(evaluation), table.pop(0)]
+    lines = aligned([_header(evaluation), *(row for _, rows in sections for row in rows)]).splitlines()
+    table = [lines.pop(0)]
     for title, rows in sections:
-        lines += [title, *table[: len(rows)]]
-        del table[: len(rows)]
-    return "\n".join([*lines, *_notes(evaluation)])
+        table += [title, *lines[: len(rows)]]
+        del lines[: len(rows)]
+    return table
 
 
 def _caption(evaluation: Evaluation) -> list[str]:
@@ -90,7 +103,11 @@ def _caption(evaluation: Evaluation) -> list[str]:
 
 def _header(evaluation: Evaluation) -> list[str]:
     first = [result for result in evaluation.few_shot if result.head == evaluation.heads[0]]
-    return ["", *(f"{r.n_shot} shot{'s' * (r.n_shot > 1)} of {r.n_way} types" for r in first)]
+    return ["", *(f"{_shots(r)} of {r.n_way} types" for r in first)]
+
+
+def _shots(result: ShotResult) -> str:
+    return "1 shot" if result.n_shot == 1 else f"{result.n_shot} shots"
 
 
 def _section(evaluation: Evaluation, title: str, cell: Cell) -> tuple[str, list[list[str]]]:
@@ -138,10 +155,10 @@ def _notes(evaluation: Evaluation) -> list[str]:
     lines = []
     for result in evaluation.few_shot:
         if result.head == evaluation.heads[0] and result.kinds_left_out:
-            lines.append(f"{result.n_shot} shots without {', '.join(result.kinds_left_out)}: too few pictures")
-        if result.head == evaluation.heads[0] and not result.open_set:
+            lines.append(f"{_shots(result)} without {', '.join(result.kinds_left_out)}: too few pictures")
+        if result.head == evaluation.heads[0] and result.n_way < MIN_WAYS:
             lines.append(
-                f"no open set at {result.n_shot} shots: {result.n_way} types, at least {MIN_WAYS} needed, "
+                f"no open set at {_shots(result)}: {result.n_way} types, at least {MIN_WAYS} needed, "
                 "so that two remain when one is not enrolled"
             )
     lines += [f"{shot} shots left out: too few pictures" for shot in evaluation.shots_left_out]

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,16 @@ from calibration.score_histogram import draw_score_histogram
 from calibration.scored_pictures import Pass, ScoredPicture, ScoredPictures, score_pictures
 from calibration.support_draws import SupportDraws
 from calibration.typing_heads import DeviceHead
-from calibration.typing_report import AUROC, CAUGHT, CLOSED_LOOP, FIRST_FILES, INSPECTION, MASK_GIVEN, WHOLE
+from calibration.typing_report import (
+    AUROC,
+    CAUGHT,
+    CLOSED_LOOP,
+    FIRST_FILES,
+    INSPECTION,
+    MASK_GIVEN,
+    WHOLE,
+    typing_table,
+)
 from edge.class_store import ClassStore
 from edge.cli import main
 from edge.errors import CalibrationError, PictureError, UsageError
@@ -360,12 +370,25 @@ def test_the_papers_head_without_good_pictures_is_refused_before_any_work(tmp_pa
     assert result.stderr == "oddkind: --head paper learns from good pictures: give their folder with --good GOOD_DIR\n"
 
 
+def test_many_shot_counts_are_set_in_tables_of_three(bundle_dir, line_dir):
+    options = Options(shots=(1, 2), draws=2, heads=("auto", "views"))
+    evaluation = evaluate(bundle_dir, line_dir, options)
+    more = [replace(r, n_shot=r.n_shot + 2) for r in evaluation.few_shot]
+    lines = typing_table(replace(evaluation, few_shot=(*evaluation.few_shot, *more))).splitlines()
+    assert [line.split() for line in lines if " shots of " in line] == [
+        ["1", "shot", "of", "5", "types", "2", "shots", "of", "5", "types", "3", "shots", "of", "5", "types"],
+        ["4", "shots", "of", "5", "types"],
+    ]
+    assert lines.count(CLOSED_LOOP) == 2
+    assert max(map(len, lines)) <= 120
+
+
 def test_with_two_types_the_table_says_why_there_is_no_open_set(bundle_dir, line_dir, tmp_path):
     for kind in (GOOD, *KINDS[:2]):
         shutil.copytree(line_dir / "test" / kind, tmp_path / kind)
     result = run(bundle_dir, tmp_path, "--shots", "1,2", "--draws", "2", "--head", "auto,views")
     assert result.exit_code == 0, result.output
-    assert "no open set at 1 shots: 2 types, at least 3 needed" in result.stdout
+    assert "no open set at 1 shot: 2 types, at least 3 needed" in result.stdout
     assert "no mask given: the data set has no ground_truth" in result.stdout
     assert AUROC not in result.stdout and MASK_GIVEN not in result.stdout
 
