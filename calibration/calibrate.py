@@ -14,15 +14,22 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from calibration.build_bank import BuiltBank, build_bank
-from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
+from calibration.good_pictures import Embedder, GoodPictures, Track, load_second_look, no_track
 from calibration.place_statistics import neutral_places, place_statistics
-from calibration.pseudo_samples import describe_samples, make_pseudo_samples, odd_patches
+from calibration.pseudo_samples import (
+    PSEUDO_CLASSES,
+    PseudoPainter,
+    RegionReader,
+    describe_samples,
+    make_pseudo_samples,
+    odd_patches,
+)
 from calibration.thresholds import Threshold, choose_threshold
 from calibration.typing_calibration import TypingCalibration, calibrate_typing
 from edge.anomaly import PlaceStatistics, detect, enlarge, mean_of_top_fraction
 from edge.backend import Backend, load_backend
-from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, graph_files
-from edge.descriptor import DESCRIPTOR_NAME, view_slices
+from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, WHITENING_FILE, graph_files
+from edge.descriptor import DESCRIPTOR_NAME, Whitening, view_slices
 from edge.errors import UsageError
 from edge.manifest import (
     MANIFEST_NAME,
@@ -40,6 +47,7 @@ from edge.manifest import (
     write_manifest,
 )
 from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank
+from edge.second_look import SecondLook
 from edge.staging import refuse_taken, staged_folder
 
 Item = TypeVar("Item")
@@ -114,6 +122,7 @@ class Learned:
     bank_facts: MemoryBankFacts
     thresholds: Thresholds
     typing: TypingCalibration
+    whitening: Whitening
 
 
 def calibrate(
@@ -134,7 +143,8 @@ def calibrate(
     head = load_backend(pack, head_facts.graphs, "onnxruntime", "int8") if head_facts else None
     pictures = GoodPictures.find(good_dir, options.seed, more_good)
     with staged_folder(out, MANIFEST_NAME, options.overwrite) as folder:
-        learned = _learn(folder, embedder, pictures.paths, head, index_bank, options, track)
+        second_look = load_second_look(pack, pack_manifest, options.backend, options.precision)
+        learned = _learn(folder, embedder, second_look, pictures.paths, head, index_bank, options, track)
         _copy_graphs(pack, pack_manifest, folder)
         _write_arrays(folder, learned, pictures)
         manifest = _manifest(pack_manifest, product_name(pictures.folder), pictures, learned, embedder, options)
@@ -145,6 +155,7 @@ def calibrate(
 def _learn(
     folder: Path,
     embedder: Embedder,
+    second_look: SecondLook,
     paths: Sequence[Path],
     head: Backend | None,
     index_bank: IndexBank,
@@ -156,7 +167,8 @@ def _learn(
     fit, held_out = split(paths)
     unseen = held_out or fit  # a small set has no unseen pictures: its own stand in, and are cross-fitted
     built = build_bank(embedder, fit, taps, options.bank_rows, track)
-    samples = make_pseudo_samples(embedder, unseen, options.seed, track)
+    painter = PseudoPainter.of(unseen, PSEUDO_CLASSES, options.seed)
+    samples = make_pseudo_samples(embedder, painter, track)
     good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_paths(unseen[:RECALL_PICTURES])])
     index, is_faster = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
     search: Search = options.search or ("hnsw" if is_faster else "exact")
@@ -167,8 +179,12 @@ def _learn(
         folds = track(range(FOLDS), "thresholds", FOLDS)
         maps = [_cross_fitted_maps(embedder, fit, fold, taps, options) for fold in folds]
     thresholds = choose_thresholds(np.concatenate(maps), options.false_reject_rate)
-    descriptors, labels = describe_samples(samples, bank, thresholds.places, SCORE, thresholds.pixel.value)
-    typing = calibrate_typing(descriptors, labels, view_slices(embedder.embedding), head, options.seed)
+    reader = RegionReader(
+        embedder, lambda e: detect(e, bank, thresholds.places, SCORE), thresholds.pixel.value, bank, second_look
+    )
+    whitening, descriptors, labels = describe_samples(samples, painter, reader, track)
+    views = view_slices(embedder.embedding, second_look.embedding)
+    typing = calibrate_typing(descriptors, labels, views, head, options.seed)
     facts = MemoryBankFacts(
         rows=bank.rows,
         detection_taps=taps,
@@ -177,12 +193,13 @@ def _learn(
         coreset_radius=round(built.coreset_radius, 4),
         index=index,
     )
-    return Learned(built, facts, thresholds, typing)
+    return Learned(built, facts, thresholds, typing, whitening)
 
 
 def _write_arrays(folder: Path, learned: Learned, pictures: GoodPictures) -> None:
     learned.built.bank.arrays.save(folder / BANK_FILE)
     learned.thresholds.places.save(folder / PLACES_FILE)
+    learned.whitening.save(folder / WHITENING_FILE)
     np.save(folder / CENTRE_FILE, learned.typing.centre)
     fit, _ = split(pictures.names())
     (folder / PROVENANCE_FILE).write_text(json.dumps({"sources": fit}, indent=1) + "\n", encoding="utf-8")
@@ -199,6 +216,7 @@ def _manifest(
         target=pack.target,
         embedding=pack.embedding,
         graphs=pack.graphs,
+        second_look=pack.second_look,
         relation_head=pack.relation_head,
         calibrated_backend=options.backend,
         calibrated_precision=options.precision,
@@ -269,7 +287,7 @@ def _as_on_device(folder: Path, bank: MemoryBank, index: IndexFacts | None) -> M
 
 
 def _copy_graphs(pack: Path, manifest: PackManifest, folder: Path) -> None:
-    names = graph_files(manifest.graphs)
+    names = graph_files(manifest.graphs) + graph_files(manifest.second_look.graphs)
     if manifest.relation_head:
         names += graph_files(manifest.relation_head.graphs)
     for name in names:

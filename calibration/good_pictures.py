@@ -15,6 +15,7 @@ from edge.errors import CalibrationError, PictureError
 from edge.manifest import BackendName, Embedding, PackManifest, Precision
 from edge.pictures import FrameBgr, iter_picture_paths, read_picture
 from edge.preprocess import to_network_input
+from edge.second_look import SecondLook
 
 Item = TypeVar("Item")
 Track = Callable[[Iterable[Item], str, int], Iterable[Item]]
@@ -92,6 +93,12 @@ class Embedder:
         h, w = self.embedding.grid_hw
         row, column = np.divmod(np.arange(h * w), w)
         return np.stack([np.full(h * w, source_index), row, column], axis=1)
+
+
+def load_second_look(pack: Path, manifest: PackManifest, backend: BackendName, precision: Precision) -> SecondLook:
+    """The pack's graph of the second look."""
+    facts = manifest.second_look
+    return SecondLook(load_backend(pack, facts.graphs, backend, precision), facts.embedding)
 
 
 def no_track(items: Iterable[Item], label: str, length: int) -> Iterable[Item]:

@@ -11,14 +11,15 @@ import cv2
 import numpy as np
 
 from calibration.episodes import EpisodePool, split_classes
-from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
+from calibration.good_pictures import Embedder, GoodPictures, Track, load_second_look, no_track
 from calibration.pack_head import check_writable, install_head
 from calibration.pseudo_defects import PseudoClass, draw_pseudo_classes
 from calibration.pseudo_regions import ProductRegions, describe_pseudo_defects, load_product
 from edge.descriptor import descriptor_dim, view_slices
 from edge.errors import CalibrationError, PictureError, UsageError
-from edge.manifest import Embedding, PackManifest, RelationHeadFacts, Target, read_manifest
+from edge.manifest import PackManifest, RelationHeadFacts, Target, read_manifest
 from edge.pictures import FrameBgr, iter_picture_paths, read_picture
+from edge.second_look import SecondLook
 
 if TYPE_CHECKING:
     import torch
@@ -90,15 +91,16 @@ def pretrain(
     folders = [find_good_pictures(folder, options.seed) for folder in good_dirs]
     classes = draw_pseudo_classes(options.classes, options.seed, read_textures(options.textures, options.seed))
     embedder = Embedder.load(pack, manifest, "onnxruntime", "int8")
-    products = [_paint_and_describe(embedder, folder, classes, options.seed, track) for folder in folders]
-    pools = [p.pool(manifest.embedding) for p in products]
+    look = load_second_look(pack, manifest, "onnxruntime", "int8")
+    products = [_paint_and_describe(embedder, look, folder, classes, options.seed, track) for folder in folders]
+    pools = [p.pool(manifest.embedding, look.embedding) for p in products]
     trained_on, held_out = split_classes(np.arange(options.classes), HELD_OUT_SHARE, options.seed)
     training, testing = _pools(pools, trained_on), _pools(pools, held_out)
-    module = train_relation_module(training, view_sizes(manifest.embedding), options.episodes, options.seed, track)
+    module = train_relation_module(training, view_sizes(manifest), options.episodes, options.seed, track)
     accuracy = measure_accuracy(module, testing, options.seed)
     is_better = accuracy.combined > accuracy.cosine
     if is_better:
-        facts = _head_facts(manifest.embedding, [p.product for p in products], options, accuracy)
+        facts = _head_facts(manifest, [p.product for p in products], options, accuracy)
         manifest = _write_head(pack, module, training, export_head, facts, manifest.target, options.seed)
     return Pretraining(
         manifest=manifest,
@@ -146,9 +148,9 @@ def read_textures(folder: Path | None, seed: int) -> list[FrameBgr]:
     return textures
 
 
-def view_sizes(embedding: Embedding) -> list[int]:
+def view_sizes(pack: PackManifest) -> list[int]:
     """Columns of each view of a descriptor."""
-    return [view.stop - view.start for view in view_slices(embedding)]
+    return [view.stop - view.start for view in view_slices(pack.embedding, pack.second_look.embedding)]
 
 
 def export_examples(pools: Sequence[EpisodePool], seed: int) -> list[dict[str, np.ndarray]]:
@@ -163,10 +165,15 @@ def export_examples(pools: Sequence[EpisodePool], seed: int) -> list[dict[str, n
 
 
 def _paint_and_describe(
-    embedder: Embedder, folder: GoodPictures, classes: Sequence[PseudoClass], seed: int, track: Track[Any]
+    embedder: Embedder,
+    look: SecondLook,
+    folder: GoodPictures,
+    classes: Sequence[PseudoClass],
+    seed: int,
+    track: Track[Any],
 ) -> ProductRegions:
-    product = load_product(embedder, folder, PICTURES_PER_PRODUCT, BANK_ROWS, track)
-    return describe_pseudo_defects(embedder, product, classes, PER_CLASS, seed, track)
+    product = load_product(embedder, look, folder, PICTURES_PER_PRODUCT, BANK_ROWS, track)
+    return describe_pseudo_defects(product, classes, PER_CLASS, seed, track)
 
 
 def _pools(pools: Sequence[EpisodePool], classes: np.ndarray) -> list[EpisodePool]:
@@ -179,10 +186,10 @@ def _pools(pools: Sequence[EpisodePool], classes: np.ndarray) -> list[EpisodePoo
     return usable
 
 
-def _head_facts(embedding: Embedding, products: list[str], options: Options, accuracy: Accuracy) -> RelationHeadFacts:
+def _head_facts(pack: PackManifest, products: list[str], options: Options, accuracy: Accuracy) -> RelationHeadFacts:
     return RelationHeadFacts(
         graphs={},
-        descriptor_dim=descriptor_dim(embedding),
+        descriptor_dim=descriptor_dim(pack.embedding, pack.second_look.embedding),
         trained_on=tuple(products),
         pseudo_classes=options.classes,
         episodes=options.episodes,

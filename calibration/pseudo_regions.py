@@ -17,13 +17,14 @@ from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
 from calibration.part_mask import estimate_part_mask
 from calibration.place_statistics import neutral_places
 from calibration.pseudo_defects import PseudoClass
-from edge.anomaly import PlaceStatistics, detect
-from edge.descriptor import describe, view_slices
+from calibration.pseudo_samples import RegionReader, Views, stacked
+from calibration.whitening import fit_whitening
+from edge.anomaly import detect
+from edge.descriptor import pooling_weights, view_slices
 from edge.errors import CalibrationError
 from edge.manifest import Embedding
-from edge.memory_bank import MemoryBank
 from edge.pictures import FrameBgr, read_picture
-from edge.regions import find_regions
+from edge.second_look import SecondLook
 
 FALSE_REJECT_RATE = 0.01
 BANK_SHARE = 0.6  # of the pictures; the others are painted on, the bank has never seen them
@@ -41,9 +42,7 @@ class Product:
     """
 
     name: str
-    bank: MemoryBank
-    places: PlaceStatistics
-    pixel_threshold: float
+    reader: RegionReader
     clean: tuple[FrameBgr, ...]
     part: np.ndarray
     pictures: int
@@ -52,7 +51,7 @@ class Product:
 
 @dataclass(frozen=True)
 class ProductRegions:
-    """Pseudo-defect regions of one product. descriptors: (S, F) as `describe` gives them; labels: (S,) class number.
+    """Pseudo-defect regions of one product. descriptors: (S, F) as on the device; labels: (S,) class number.
 
     missed: painted defects whose strongest region lies elsewhere; they are left out.
     """
@@ -62,13 +61,20 @@ class ProductRegions:
     labels: np.ndarray
     missed: int
 
-    def pool(self, embedding: Embedding) -> EpisodePool:
+    def pool(self, embedding: Embedding, second_look: Embedding) -> EpisodePool:
         """These regions to draw episodes from, around what every odd region of the product shares."""
-        return EpisodePool(self.descriptors, self.labels, self.descriptors.mean(axis=0), view_slices(embedding))
+        return EpisodePool(
+            self.descriptors, self.labels, self.descriptors.mean(axis=0), view_slices(embedding, second_look)
+        )
 
 
 def load_product(
-    embedder: Embedder, pictures: GoodPictures, limit: int, bank_rows: int, track: Track[Any] = no_track
+    embedder: Embedder,
+    second_look: SecondLook,
+    pictures: GoodPictures,
+    limit: int,
+    bank_rows: int,
+    track: Track[Any] = no_track,
 ) -> Product:
     """Build a bank from a part of the first `limit` pictures and keep the others to paint on."""
     paths = pictures.paths[:limit]
@@ -81,9 +87,9 @@ def load_product(
     thresholds = choose_thresholds(maps, FALSE_REJECT_RATE)
     return Product(
         name=product_name(pictures.folder),
-        bank=bank,
-        places=thresholds.places,
-        pixel_threshold=thresholds.pixel.value,
+        reader=RegionReader(
+            embedder, lambda e: detect(e, bank, thresholds.places, SCORE), thresholds.pixel.value, bank, second_look
+        ),
         clean=clean,
         part=estimate_part_mask(clean[:MASK_PICTURES]),
         pictures=len(paths),
@@ -98,7 +104,6 @@ def product_name(folder: Path) -> str:
 
 
 def describe_pseudo_defects(
-    embedder: Embedder,
     product: Product,
     classes: Sequence[PseudoClass],
     per_class: int,
@@ -106,32 +111,37 @@ def describe_pseudo_defects(
     track: Track[Any] = no_track,
 ) -> ProductRegions:
     """Paint every class `per_class` times and describe the strongest region, found exactly as on the device."""
-    descriptors, labels = [], []
+    odd, good, labels = [], [], []
     count = per_class * len(classes)
     for number in track(range(count), f"pseudo-defects on {product.name}", count):
         label = number % len(classes)
-        descriptor = _describe_one(embedder, product, classes[label], np.random.default_rng((seed, number)))
-        if descriptor is not None:
-            descriptors.append(descriptor)
+        found = _read_one(product, classes[label], np.random.default_rng((seed, number)))
+        if found is not None:
+            odd.append(found[0])
+            good.append(found[1])
             labels.append(label)
-    if not descriptors:
+    if not odd:
         raise CalibrationError(
             f"{product.name}: none of {count} pseudo-defects shows on the anomaly map; give more, or sharper, pictures"
         )
-    return ProductRegions(product.name, np.stack(descriptors), np.array(labels), count - len(labels))
+    descriptors = fit_whitening(*stacked(good)).apply(*stacked(odd))
+    return ProductRegions(product.name, descriptors, np.array(labels), count - len(labels))
 
 
-def _describe_one(
-    embedder: Embedder, product: Product, pseudo_class: PseudoClass, rng: np.random.Generator
-) -> np.ndarray | None:
-    """(F,), or None when the strongest region is not on what was painted."""
-    frame_bgr = product.clean[int(rng.integers(len(product.clean)))]
+def _read_one(product: Product, pseudo_class: PseudoClass, rng: np.random.Generator) -> tuple[Views, Views] | None:
+    """Views of a painted region, and of another good picture at the same place; None when it was not found."""
+    reader = product.reader
+    frame_bgr, other_bgr = (product.clean[int(n)] for n in rng.integers(len(product.clean), size=2))
     painted, changed = pseudo_class.apply(frame_bgr, rng, _enlarged(product.part, frame_bgr))
-    anomaly = detect(embedder.embed(painted), product.bank, product.places, SCORE)
-    region = find_regions(anomaly.anomaly_map, product.pixel_threshold, at_least_one=True)[0]
+    anomaly = reader.detect(reader.embedder.embed(painted))
+    region = reader.strongest_region(anomaly)
     map_h, map_w = anomaly.anomaly_map.shape
     touched = cv2.resize(changed.astype(np.float32), (map_w, map_h), interpolation=cv2.INTER_AREA) > 0
-    return describe(anomaly, region, product.bank) if (region.mask & touched).any() else None
+    if not (region.mask & touched).any():
+        return None
+    weights = pooling_weights(anomaly.patch_scores, region)
+    odd = reader.views(anomaly, region, weights, painted)
+    return odd, reader.views_of_good(region, weights, other_bgr)
 
 
 def _enlarged(part: np.ndarray, frame_bgr: FrameBgr) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,41 +12,67 @@ import numpy as np
 
 from calibration.good_pictures import Embedder, Track, no_track
 from calibration.part_mask import estimate_part_mask
-from calibration.pseudo_defects import draw_pseudo_classes
-from edge.anomaly import PlaceStatistics, detect
-from edge.descriptor import describe
-from edge.manifest import ScoreFacts
+from calibration.pseudo_defects import PseudoClass, draw_pseudo_classes
+from calibration.whitening import fit_whitening
+from edge.anomaly import Anomaly
+from edge.descriptor import Whitening, pooling_weights, region_views
 from edge.memory_bank import MemoryBank
 from edge.pictures import FrameBgr, read_picture
-from edge.regions import find_regions
+from edge.regions import OddRegion, find_regions
+from edge.second_look import SecondLook
+
+Detect = Callable[[np.ndarray], Anomaly]  # patch embeddings (N, D) -> what the device would see
+
+Views = tuple[np.ndarray, np.ndarray]  # core (2 D,) and second look (D',) of a region, before whitening
 
 PSEUDO_CLASSES = 24
 PER_CLASS = 4
 PART_MASK_PICTURES = 16
+# Good pictures that each painted region is laid on, to see what it would show had nothing been painted.
+GOOD_PER_REGION = 2
+
+
+@dataclass(frozen=True)
+class PseudoPainter:
+    """Paints picture `number` the same way every time, so that no painted frame needs to be kept."""
+
+    paths: Sequence[Path]
+    classes: Sequence[PseudoClass]
+    part: np.ndarray
+    seed: int
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], count: int, seed: int) -> PseudoPainter:
+        """`count` pseudo-classes for the product that `paths` show."""
+        part = estimate_part_mask([read_picture(path) for path in paths[:PART_MASK_PICTURES]])
+        return cls(paths, draw_pseudo_classes(count, seed), part, seed)
+
+    def paint(self, number: int) -> tuple[int, FrameBgr, np.ndarray]:
+        """Class number, painted picture, and the pixels (H, W) bool that changed."""
+        rng = np.random.default_rng((self.seed, number))
+        label = number % len(self.classes)
+        frame_bgr = read_picture(self.paths[int(rng.integers(len(self.paths)))])
+        return label, *self.classes[label].apply(frame_bgr, rng, _fit(self.part, frame_bgr))
 
 
 @dataclass(frozen=True)
 class PseudoSample:
     """One painted picture. embeddings: (N, D) backbone units. odd: (N,) bool, patches that were painted on."""
 
+    number: int
     label: int
     embeddings: np.ndarray
     odd: np.ndarray
 
 
-def make_pseudo_samples(
-    embedder: Embedder, paths: Sequence[Path], seed: int, track: Track[Any] = no_track
-) -> list[PseudoSample]:
-    """PSEUDO_CLASSES x PER_CLASS painted pictures of the product, embedded."""
-    part = estimate_part_mask([read_picture(path) for path in paths[:PART_MASK_PICTURES]])
-    classes = draw_pseudo_classes(PSEUDO_CLASSES, seed)
-    rng = np.random.default_rng(seed)
+def make_pseudo_samples(embedder: Embedder, painter: PseudoPainter, track: Track[Any] = no_track) -> list[PseudoSample]:
+    """PER_CLASS pictures of each of the painter's classes, embedded."""
+    count = len(painter.classes) * PER_CLASS
     samples = []
-    for number in track(range(len(classes) * PER_CLASS), "pseudo-defects", len(classes) * PER_CLASS):
-        label = number % len(classes)
-        frame_bgr = read_picture(paths[int(rng.integers(len(paths)))])
-        painted, mask = classes[label].apply(frame_bgr, rng, _fit(part, frame_bgr))
-        samples.append(PseudoSample(label, embedder.embed(painted), _to_patches(mask, embedder.embedding.grid_hw)))
+    for number in track(range(count), "pseudo-defects", count):
+        label, painted, mask = painter.paint(number)
+        odd = _to_patches(mask, embedder.embedding.grid_hw)
+        samples.append(PseudoSample(number, label, embedder.embed(painted), odd))
     return samples
 
 
@@ -55,20 +81,50 @@ def odd_patches(samples: Sequence[PseudoSample], bank: MemoryBank) -> np.ndarray
     return np.concatenate([bank.standardise(sample.embeddings[sample.odd]) for sample in samples])
 
 
+@dataclass(frozen=True)
+class RegionReader:
+    """Finds and reads odd regions as the device would, all but the whitening, which is what they are read for."""
+
+    embedder: Embedder
+    detect: Detect
+    pixel_threshold: float
+    bank: MemoryBank
+    second_look: SecondLook
+
+    def strongest_region(self, anomaly: Anomaly) -> OddRegion:
+        """The region that the device would name."""
+        return find_regions(anomaly.anomaly_map, self.pixel_threshold, at_least_one=True)[0]
+
+    def views(self, anomaly: Anomaly, region: OddRegion, weights: np.ndarray, frame_bgr: FrameBgr) -> Views:
+        """Core and second look of a region, see `edge.descriptor.region_views`."""
+        return region_views(anomaly, region, weights, frame_bgr, self.bank, self.second_look)
+
+    def views_of_good(self, region: OddRegion, weights: np.ndarray, frame_bgr: FrameBgr) -> Views:
+        """The same region and weights laid on a good picture."""
+        return self.views(self.detect(self.embedder.embed(frame_bgr)), region, weights, frame_bgr)
+
+
 def describe_samples(
-    samples: Sequence[PseudoSample],
-    bank: MemoryBank,
-    places: PlaceStatistics,
-    score: ScoreFacts,
-    pixel_threshold: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Descriptors (P, F) of the strongest region of each picture, as the device would find it, and labels (P,)."""
-    descriptors = []
-    for sample in samples:
-        anomaly = detect(sample.embeddings, bank, places, score)
-        region = find_regions(anomaly.anomaly_map, pixel_threshold, at_least_one=True)[0]
-        descriptors.append(describe(anomaly, region, bank))
-    return np.stack(descriptors), np.array([sample.label for sample in samples])
+    samples: Sequence[PseudoSample], painter: PseudoPainter, reader: RegionReader, track: Track[Any] = no_track
+) -> tuple[Whitening, np.ndarray, np.ndarray]:
+    """The product's whitening; descriptors (P, F) of each painted picture's strongest region, and labels (P,)."""
+    rng = np.random.default_rng(painter.seed)
+    odd, good = [], []
+    for sample in track(samples, "typing", len(samples)):
+        anomaly = reader.detect(sample.embeddings)
+        region = reader.strongest_region(anomaly)
+        weights = pooling_weights(anomaly.patch_scores, region)
+        odd.append(reader.views(anomaly, region, weights, painter.paint(sample.number)[1]))
+        for number in rng.integers(len(painter.paths), size=GOOD_PER_REGION):
+            good.append(reader.views_of_good(region, weights, read_picture(painter.paths[number])))
+    whitening = fit_whitening(*stacked(good))
+    return whitening, whitening.apply(*stacked(odd)), np.array([sample.label for sample in samples])
+
+
+def stacked(views: Sequence[Views]) -> Views:
+    """n views -> (n, 2 D) and (n, D')."""
+    core, look = zip(*views, strict=True)
+    return np.stack(core), np.stack(look)
 
 
 def _fit(part: np.ndarray, frame_bgr: FrameBgr) -> np.ndarray:

@@ -15,7 +15,6 @@ from calibration.good_pictures import Track, no_track
 from calibration.metrics import PixelTally, rejected
 from edge.anomaly import Anomaly
 from edge.class_store import Support
-from edge.descriptor import describe
 from edge.errors import PictureError
 from edge.inspector import Inspector
 from edge.pictures import FrameBgr, read_picture
@@ -137,9 +136,9 @@ def _scored(
         anomaly_score=anomaly.anomaly_score,
         region_count=len(regions),
         box_xyxy=regions[0].box_xyxy((frame_bgr.shape[0], frame_bgr.shape[1])),
-        descriptor=describe(anomaly, regions[0], inspector.bank),
+        descriptor=inspector.describer.describe(anomaly, regions[0], frame_bgr),
         mask_descriptor=(
-            describe(anomaly, region_from_mask(anomaly.anomaly_map, mask), inspector.bank)
+            inspector.describer.describe(anomaly, region_from_mask(anomaly.anomaly_map, mask), frame_bgr)
             if mask is not None and mask.any()
             else None
         ),

@@ -101,7 +101,9 @@ class FeatureSpace:
     @classmethod
     def of(cls, inspector: Inspector) -> FeatureSpace:
         """That of a bundle."""
-        return cls(inspector.centre, view_slices(inspector.manifest.embedding))
+        return cls(
+            inspector.centre, view_slices(inspector.manifest.embedding, inspector.manifest.second_look.embedding)
+        )
 
     def rule(self, score: ScoringRule) -> ScoringRule:
         """`score` on descriptors centred on the classes (pseudo-defects as one more), with unit views."""

@@ -11,13 +11,15 @@ import numpy.typing as npt
 from edge.anomaly import PlaceStatistics
 from edge.backend import Backend, load_backend
 from edge.class_store import CLASSES_FILE
-from edge.descriptor import DESCRIPTOR_NAME, descriptor_dim
+from edge.descriptor import DESCRIPTOR_NAME, Whitening, descriptor_dim
 from edge.errors import BundleError
 from edge.manifest import BackendName, BundleManifest, Embedding, Precision, read_manifest
 from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays
+from edge.second_look import SecondLook
 
 CENTRE_FILE = "descriptor_centre.npy"
 PLACES_FILE = "place_statistics.npz"
+WHITENING_FILE = "whitening.npz"
 PROVENANCE_FILE = "provenance.json"
 
 
@@ -32,7 +34,13 @@ class Bundle:
     def open(cls, folder: Path) -> Bundle:
         """Check the manifest and every digest; BundleError says what is wrong and what to do."""
         manifest = read_manifest(folder, BundleManifest)
-        typing, expected = manifest.typing, (DESCRIPTOR_NAME, descriptor_dim(manifest.embedding))
+        typing, expected = (
+            manifest.typing,
+            (
+                DESCRIPTOR_NAME,
+                descriptor_dim(manifest.embedding, manifest.second_look.embedding),
+            ),
+        )
         if (typing.descriptor, typing.descriptor_dim) != expected:
             raise BundleError(
                 f"{folder}: descriptors are {typing.descriptor} of {typing.descriptor_dim}, this oddkind makes "
@@ -57,6 +65,19 @@ class Bundle:
             precision or m.calibrated_precision,
             threads,
         )
+
+    def load_second_look(
+        self, backend: BackendName | None = None, precision: Precision | None = None, threads: int = 1
+    ) -> SecondLook:
+        """The graph of the second look, in the runtime and precision of the backbone."""
+        m = self.manifest
+        chosen = backend or m.calibrated_backend, precision or m.calibrated_precision
+        return SecondLook(load_backend(self.folder, m.second_look.graphs, *chosen, threads), m.second_look.embedding)
+
+    def load_whitening(self) -> Whitening:
+        """What regions look like on good parts of the product."""
+        m = self.manifest
+        return Whitening.load(self.folder / WHITENING_FILE, 2 * m.embedding.dim, m.second_look.embedding.dim)
 
     def load_relation_head(self, backend: BackendName | None = None) -> Backend | None:
         """The learned relation head, or None when the pack was never pre-trained."""

@@ -1,57 +1,122 @@
-"""An odd region as one vector: what its patches are, and how they differ from the nearest good ones."""
+"""An odd region as one vector: what its patches are, how they differ from good ones, and a second look at it.
+
+What changes between good parts is no evidence of a defect's kind. So both views are whitened by what they vary in
+when the very same regions are laid on good pictures (`Whitening`), and only then compared by cosine.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge.anomaly import Anomaly
+from edge.errors import BundleError
 from edge.manifest import Embedding
-from edge.memory_bank import MemoryBank
+from edge.memory_bank import MemoryBank, standardise
+from edge.pictures import FrameBgr
 from edge.regions import OddRegion
+from edge.second_look import SecondLook
 
 Floats = npt.NDArray[np.float32]
 
-DESCRIPTOR_NAME = "residual-and-raw-core, residual-surroundings-1"
-# (fraction of the peak's height over the median from which a patch counts, patches the region is grown by):
-# the core says what the defect is made of, the surroundings how it sits in the part.
-CORE, SURROUNDINGS = (0.6, 0), (0.0, 4)
-# Raw features say where on the part the defect is; as loud as the residual they would drown it.
-RAW_LOUDNESS = np.float32(0.5)
+DESCRIPTOR_NAME = "whitened residual-and-raw core, whitened second look"
+# A patch of the region counts from this fraction of the peak's height over the picture's median.
+CORE = 0.3
 
 
-def descriptor_dim(embedding: Embedding) -> int:
-    """F: residual and raw features of the core, residual features of the surroundings."""
-    return 3 * embedding.dim
+def descriptor_dim(embedding: Embedding, second_look: Embedding) -> int:
+    """F: residual and raw features of the core, features of the second look."""
+    return 2 * embedding.dim + second_look.dim
 
 
-def view_slices(embedding: Embedding) -> list[slice]:
-    """Columns of the core and of the surroundings; both count the same however long they are."""
-    return [slice(0, 2 * embedding.dim), slice(2 * embedding.dim, 3 * embedding.dim)]
+def view_slices(embedding: Embedding, second_look: Embedding) -> list[slice]:
+    """Columns of the core and of the second look; both count the same however long they are."""
+    core = 2 * embedding.dim
+    return [slice(0, core), slice(core, core + second_look.dim)]
 
 
-def describe(anomaly: Anomaly, region: OddRegion, bank: MemoryBank) -> Floats:
-    """(F,) float32: the features of the region's patches, averaged with their height as weight.
+@dataclass(frozen=True)
+class Whitening:
+    """What regions look like on good parts, per view.
+
+    look_mean, look_std: (D',) of the second look's features. core: (2 D, 2 D) and look: (D', D') symmetric
+    matrices, (covariance + shrinkage)^-1/2.
+    """
+
+    look_mean: Floats
+    look_std: Floats
+    core: Floats
+    look: Floats
+
+    def apply(self, core: Floats, look: Floats) -> Floats:
+        """(..., 2 D) and (..., D') in backbone units -> (..., F)."""
+        standard = standardise(look, self.look_mean, self.look_std)
+        return np.asarray(np.concatenate([core @ self.core, standard @ self.look], axis=-1), dtype=np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write without pickle."""
+        np.savez(path, **self.__dict__)
+
+    @classmethod
+    def load(cls, path: Path, core_dim: int, look_dim: int) -> Whitening:
+        """Read without pickle; BundleError when an array is missing or does not fit."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                whitening = cls(**{name: stored[name] for name in cls.__dataclass_fields__})
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as exc:
+            raise BundleError(f"{path}: not a whitening ({exc}); calibrate again") from exc
+        shapes = [array.shape for array in whitening.__dict__.values()]
+        if shapes != [(look_dim,), (look_dim,), (core_dim, core_dim), (look_dim, look_dim)]:
+            raise BundleError(f"{path}: arrays do not fit views of {core_dim} and {look_dim}; calibrate again")
+        return whitening
+
+
+@dataclass(frozen=True)
+class Describer:
+    """Describes odd regions of one product."""
+
+    bank: MemoryBank
+    second_look: SecondLook
+    whitening: Whitening
+
+    def describe(self, anomaly: Anomaly, region: OddRegion, frame_bgr: FrameBgr) -> Floats:
+        """(F,) float32 descriptor of `region` of the picture that `anomaly` came from."""
+        weights = pooling_weights(anomaly.patch_scores, region)
+        views = region_views(anomaly, region, weights, frame_bgr, self.bank, self.second_look)
+        return self.whitening.apply(*views)
+
+
+def region_views(
+    anomaly: Anomaly,
+    region: OddRegion,
+    weights: Floats,
+    frame_bgr: FrameBgr,
+    bank: MemoryBank,
+    second_look: SecondLook,
+) -> tuple[Floats, Floats]:
+    """Core (2 D,) and second look (D',) of a region, averaged with weights (h, w), before whitening.
 
     residual = patch - nearest good patch, the paper's r = f(x) - NN(f(x)).
     """
     raw = anomaly.standardised  # (N, D)
     residual = raw - bank.arrays.vectors[anomaly.nearest_rows]
-    core = pooling_weights(anomaly.patch_scores, region, *CORE).ravel()
-    surroundings = pooling_weights(anomaly.patch_scores, region, *SURROUNDINGS).ravel()
-    return np.concatenate([core @ residual, RAW_LOUDNESS * (core @ raw), surroundings @ residual]).astype(np.float32)
+    flat = weights.ravel()
+    box_xyxy = region.box_xyxy((frame_bgr.shape[0], frame_bgr.shape[1]))
+    core = np.concatenate([flat @ residual, flat @ raw])
+    return core, second_look.describe(frame_bgr, box_xyxy, weights)
 
 
-def pooling_weights(patch_scores: Floats, region: OddRegion, fraction: float, grow_patches: int = 0) -> Floats:
-    """(h, w) weights that sum to 1: height over `fraction` of the region's peak, on the region grown a little."""
+def pooling_weights(patch_scores: Floats, region: OddRegion) -> Floats:
+    """(h, w) weights that sum to 1: height over CORE of the region's peak, on the region."""
     size_wh = (patch_scores.shape[1], patch_scores.shape[0])
     cover = cv2.resize(region.mask.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
     base, peak = float(np.median(patch_scores)), float(patch_scores[cover > 0].max())
-    if grow_patches:
-        side = 2 * grow_patches + 1
-        cover = cv2.dilate((cover > 0).astype(np.float32), np.ones((side, side), np.uint8))
-    weights = np.maximum(patch_scores - (base + fraction * (peak - base)), 0) * cover
+    weights = np.maximum(patch_scores - (base + CORE * (peak - base)), 0) * cover
     total = float(weights.sum())
     if not total > 0:  # a box on a flat map: every patch of it counts the same
         weights, total = cover, float(cover.sum())

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.class_store import ClassStore, Support, check_class_name, update_class_store
-from edge.descriptor import describe
 from edge.errors import EnrolmentError
 from edge.inspector import Inspector
 from edge.pictures import read_picture
@@ -105,7 +104,7 @@ def describe_support(
         anomaly_score=round(score, 6),
         enrolled_at=utc_now(),
     )
-    return support, describe(anomaly, region, inspector.bank)
+    return support, inspector.describer.describe(anomaly, region, frame_bgr)
 
 
 def check_box(box_xyxy: BoxXyxy, frame_hw: tuple[int, int]) -> BoxXyxy:

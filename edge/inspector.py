@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from edge.anomaly import Anomaly, detect
 from edge.bundle import Bundle
 from edge.class_store import ClassStore, read_class_store
-from edge.descriptor import describe, view_slices
+from edge.descriptor import Describer, view_slices
 from edge.manifest import BackendName, Precision
 from edge.pictures import FrameBgr
 from edge.preprocess import to_network_input
@@ -41,6 +41,8 @@ class Inspector:
         self.precision = precision or bundle.manifest.calibrated_precision
         self.bank = bundle.load_memory_bank()
         self.places = bundle.load_place_statistics()
+        second_look = bundle.load_second_look(backend, precision, threads)
+        self.describer = Describer(self.bank, second_look, bundle.load_whitening())
         self.head = bundle.load_relation_head()
         self.centre = bundle.load_descriptor_centre()
         self.image_threshold = self.manifest.thresholds.image_threshold
@@ -111,7 +113,8 @@ class Inspector:
     def type_region(self, anomaly: Anomaly, region: OddRegion, frame_bgr: FrameBgr) -> Region:
         """Name one odd region; without enrolled classes it stays unnamed."""
         frame_hw = (frame_bgr.shape[0], frame_bgr.shape[1])
-        ranking = self.classifier.rank(describe(anomaly, region, self.bank)) if self.classifier.names else ()
+        names = self.classifier.names
+        ranking = self.classifier.rank(self.describer.describe(anomaly, region, frame_bgr)) if names else ()
         best = ranking[0] if ranking else None
         return Region(
             box_xyxy=region.box_xyxy(frame_hw),
@@ -134,7 +137,7 @@ class Inspector:
 
     def classifier_for(self, store: ClassStore) -> RelationClassifier:
         """The classifier this bundle would use with the classes of `store`."""
-        views = view_slices(self.manifest.embedding)
+        views = view_slices(self.manifest.embedding, self.manifest.second_look.embedding)
         return RelationClassifier(store, self.centre, views, self.manifest.typing.unknown_threshold, self.head)
 
 

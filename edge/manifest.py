@@ -95,6 +95,13 @@ class RelationHeadFacts(Facts):
     parity: dict[str, float]
 
 
+class SecondLookFacts(Facts):
+    """The graph that looks at a window around an odd region: what it takes and gives, and its files."""
+
+    embedding: Embedding
+    graphs: dict[str, str]
+
+
 class PackManifest(Facts):
     """A model pack: product-independent graphs, made on the workstation by `oddkind export`."""
 
@@ -104,6 +111,7 @@ class PackManifest(Facts):
     target: Target
     embedding: Embedding
     graphs: dict[str, str]
+    second_look: SecondLookFacts
     relation_head: RelationHeadFacts | None = None
     parity: dict[str, Any]
     versions: dict[str, str]
@@ -171,6 +179,7 @@ class BundleManifest(Facts):
     target: Target
     embedding: Embedding
     graphs: dict[str, str]
+    second_look: SecondLookFacts
     relation_head: RelationHeadFacts | None = None
     calibrated_backend: BackendName
     calibrated_precision: Precision

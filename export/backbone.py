@@ -37,8 +37,8 @@ class Backbone:
     weights_sha256: str
 
 
-def load_backbone(name: str, weights: Path | None, input_size: int, strides: Sequence[int]) -> Backbone:
-    """Load `efficientnet-lite0|1|2` or `timm:MODEL`, cut after the coarsest stride asked for."""
+def load_backbone(name: str, weights: Path | None, input_size: int, strides: Sequence[int] | None) -> Backbone:
+    """Load `efficientnet-lite0|1|2` or `timm:MODEL`, cut after the coarsest of `strides`; None: the deepest."""
     if input_size % 32 or not 64 <= input_size <= 1024:
         raise ExportError(f"--input-size {input_size}: expected a multiple of 32 from 64 to 1024")
     if name in LITE_VARIANTS:
@@ -59,13 +59,14 @@ def load_lite_classifier(name: str, weights: Path | None, input_size: int) -> tu
     return model.eval(), digest
 
 
-def _load_lite(name: str, weights: Path | None, input_size: int, strides: Sequence[int]) -> Backbone:
+def _load_lite(name: str, weights: Path | None, input_size: int, strides: Sequence[int] | None) -> Backbone:
     model, digest = load_lite_classifier(name, weights, input_size)
     last_block: dict[int, tuple[int, int]] = {}  # stride -> (block number, channels)
     stride = 2  # the stem
     for number, block in enumerate(model._blocks):
         stride *= _first(block._block_args.stride)
         last_block[stride] = (number, block._block_args.output_filters)
+    strides = strides or (max(last_block),)
     # The block after the stage of 112 channels already mixes in stride 32; the last block of a stride is its tap.
     chosen = [last_block[s] for s in _check_strides(strides, last_block, name)]
     taps = tuple(Tap(name=f"s{s}", stride=s, channels=last_block[s][1]) for s in strides)
@@ -73,7 +74,7 @@ def _load_lite(name: str, weights: Path | None, input_size: int, strides: Sequen
     return Backbone(name, module.eval(), taps, (127.0,) * 3, (1 / 128,) * 3, digest)
 
 
-def _load_timm(name: str, weights: Path | None, input_size: int, strides: Sequence[int]) -> Backbone:
+def _load_timm(name: str, weights: Path | None, input_size: int, strides: Sequence[int] | None) -> Backbone:
     model_name = name.removeprefix("timm:")
     if importlib.util.find_spec("timm") is None:
         raise ExportError(f"--backbone {name} needs timm; pip install 'oddkind[timm]'")
@@ -91,6 +92,7 @@ def _load_timm(name: str, weights: Path | None, input_size: int, strides: Sequen
     model = timm.create_model(model_name, pretrained=False, features_only=True)
     reductions = model.feature_info.reduction()
     channels = dict(zip(reductions, model.feature_info.channels(), strict=True))
+    strides = strides or (max(reductions),)
     _check_strides(strides, channels, name)
     model = timm.create_model(
         model_name, pretrained=False, features_only=True, out_indices=[reductions.index(s) for s in strides]

@@ -67,8 +67,8 @@ def export(
     click.echo(f"backbone  {e.backbone}, {e.input_size} px, taps {', '.join(t.name for t in e.taps)}, D = {e.dim}")
     click.echo(f"parity    with torch, over {manifest.parity['count']} {manifest.parity['frames']}:")
     for key in manifest.graphs:
-        figures = manifest.parity[key]
-        click.echo(f"  {key:17s} cosine mean {figures['cosine_mean']:.5f}, worst {figures['cosine_worst']:.5f}")
+        first, second = manifest.parity[key]["cosine_mean"], manifest.parity["second_look"][key]["cosine_mean"]
+        click.echo(f"  {key:17s} cosine mean {first:.5f}, second look {second:.5f}")
 
 
 def parse_strides(text: str) -> tuple[int, ...]:

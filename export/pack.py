@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge.errors import ExportError
-from edge.manifest import MANIFEST_NAME, PackManifest, Target, write_manifest
+from edge.manifest import MANIFEST_NAME, Embedding, PackManifest, SecondLookFacts, Target, write_manifest
 from edge.pictures import FrameBgr, iter_picture_paths, read_picture
 from edge.preprocess import to_network_input
 from edge.staging import refuse_taken, staged_folder
-from export.backbone import embedding_facts, load_backbone, patch_embedder
+from export.backbone import Backbone, embedding_facts, load_backbone, patch_embedder
 from export.openvino_ir import write_ir
 from export.parity import check_parity, measure_parity
 from export.quantize import quantise, simplify
@@ -29,12 +29,9 @@ if TYPE_CHECKING:
 OPSET = 18
 QUANTISATION_FRAMES = 64
 PARITY_FRAMES = 8
-GRAPHS = {
-    "onnxruntime-fp32": "backbone.fp32.onnx",
-    "onnxruntime-int8": "backbone.int8.onnx",
-    "openvino-fp32": "backbone.fp32.xml",
-    "openvino-int8": "backbone.int8.xml",
-}
+BACKBONE, SECOND_LOOK = "backbone", "second_look"
+SECOND_LOOK_INPUT_SIZE = 128
+WINDOW_SHARES = (0.25, 0.6)  # of a picture's shorter side: what INT8 of the second look is calibrated on
 
 
 def export_pack(
@@ -51,29 +48,54 @@ def export_pack(
     need_workstation_packages()
     refuse_taken(out, MANIFEST_NAME, overwrite)
     with staged_folder(out, MANIFEST_NAME, overwrite) as folder:
-        backbone = load_backbone(backbone_name, weights, input_size, strides)
-        embedding = embedding_facts(backbone, input_size)
-        frames = [to_network_input(f, embedding) for f in _frames(good, input_size)]
-        module = patch_embedder(backbone, input_size)
-        export_onnx(module, (_tensor(frames[0]),), ["images"], "patch_embeddings", folder / GRAPHS["onnxruntime-fp32"])
-        fp32, int8 = folder / GRAPHS["onnxruntime-fp32"], folder / GRAPHS["onnxruntime-int8"]
-        quantise(fp32, int8, ({"images": frame} for frame in frames[PARITY_FRAMES:]), target)
-        write_ir(fp32, folder / GRAPHS["openvino-fp32"])
-        write_ir(int8, folder / GRAPHS["openvino-int8"])
-        report = measure_parity(_torch_infer(module), folder, GRAPHS, frames[:PARITY_FRAMES])
-        check_parity(report)
+        frames = _frames(good, input_size)
+        first = load_backbone(backbone_name, weights, input_size, strides)
+        embedding, graphs, report = _write_graphs(first, input_size, frames, folder, BACKBONE, target)
+        whole = load_backbone(backbone_name, weights, SECOND_LOOK_INPUT_SIZE, None)
+        look, look_graphs, look_report = _write_graphs(
+            whole, SECOND_LOOK_INPUT_SIZE, _windows(frames), folder, SECOND_LOOK, target
+        )
         manifest = PackManifest(
             target=target,
             embedding=embedding,
-            graphs=GRAPHS,
+            graphs=graphs,
+            second_look=SecondLookFacts(embedding=look, graphs=look_graphs),
             parity={
                 "frames": "good pictures" if good else "generated textures",
                 "count": PARITY_FRAMES,
                 **report,
+                SECOND_LOOK: look_report,
             },
             versions=tool_versions(),
         )
         return write_manifest(folder, manifest)
+
+
+def graph_names(stem: str) -> dict[str, str]:
+    """File of each graph by key."""
+    return {
+        "onnxruntime-fp32": f"{stem}.fp32.onnx",
+        "onnxruntime-int8": f"{stem}.int8.onnx",
+        "openvino-fp32": f"{stem}.fp32.xml",
+        "openvino-int8": f"{stem}.int8.xml",
+    }
+
+
+def _write_graphs(
+    backbone: Backbone, input_size: int, frames: Sequence[FrameBgr], folder: Path, stem: str, target: Target
+) -> tuple[Embedding, dict[str, str], dict[str, dict[str, float]]]:
+    """One cut of the backbone as graphs of every kind in `folder`: its facts, its files, and how far each strays."""
+    embedding, graphs = embedding_facts(backbone, input_size), graph_names(stem)
+    inputs = [to_network_input(frame, embedding) for frame in frames]
+    module = patch_embedder(backbone, input_size)
+    fp32, int8 = folder / graphs["onnxruntime-fp32"], folder / graphs["onnxruntime-int8"]
+    export_onnx(module, (_tensor(inputs[0]),), ["images"], "patch_embeddings", fp32)
+    quantise(fp32, int8, ({"images": each} for each in inputs[PARITY_FRAMES:]), target)
+    write_ir(fp32, folder / graphs["openvino-fp32"])
+    write_ir(int8, folder / graphs["openvino-int8"])
+    report = measure_parity(_torch_infer(module), folder, graphs, inputs[:PARITY_FRAMES])
+    check_parity(report, stem)
+    return embedding, graphs, report
 
 
 def export_onnx(
@@ -133,6 +155,18 @@ def _frames(good: Path | None, input_size: int) -> list[FrameBgr]:
         )
     chosen = np.random.default_rng(0).permutation(len(paths))[:count]
     return [read_picture(paths[i]) for i in chosen]
+
+
+def _windows(frames: Sequence[FrameBgr]) -> list[FrameBgr]:
+    """A square window of each frame, as the second look takes them."""
+    rng = np.random.default_rng(0)
+    windows = []
+    for frame in frames:
+        H, W = frame.shape[:2]
+        side = max(1, round(min(H, W) * rng.uniform(*WINDOW_SHARES)))
+        top, left = int(rng.integers(H - side + 1)), int(rng.integers(W - side + 1))
+        windows.append(np.ascontiguousarray(frame[top : top + side, left : left + side]))
+    return windows
 
 
 def _tensor(frame: np.ndarray) -> torch.Tensor:

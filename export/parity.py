@@ -14,7 +14,8 @@ from edge.manifest import BackendName, Precision, graph_key
 Infer = Callable[[np.ndarray], np.ndarray]
 
 FP32_TOLERANCE = 1e-3
-INT8_MIN_MEAN_COSINE = 0.97
+# The deepest stage is read by typing alone, and averaged over a window: it may stray a little further.
+INT8_MIN_MEAN_COSINE = {"backbone": 0.97, "second_look": 0.95}
 RUNTIMES: tuple[tuple[BackendName, Precision], ...] = (
     ("onnxruntime", "fp32"),
     ("onnxruntime", "int8"),
@@ -51,16 +52,17 @@ def compare(expected: np.ndarray, got: np.ndarray) -> dict[str, float]:
     }
 
 
-def check_parity(report: dict[str, dict[str, float]]) -> None:
-    """ExportError when a graph strays further than a bundle may rest on (NaN strays)."""
+def check_parity(report: dict[str, dict[str, float]], stem: str) -> None:
+    """ExportError when a graph of `stem` strays further than a bundle may rest on (NaN strays)."""
+    min_cosine = INT8_MIN_MEAN_COSINE[stem]
     for key, figures in report.items():
         if key.endswith("fp32") and not figures["largest_relative_error"] <= FP32_TOLERANCE:
             raise ExportError(
-                f"{key} differs from torch by {figures['largest_relative_error']:.2g} of the largest value, "
+                f"{stem}, {key}: differs from torch by {figures['largest_relative_error']:.2g} of the largest value, "
                 f"allowed {FP32_TOLERANCE:g}; nothing was written"
             )
-        if key.endswith("int8") and not figures["cosine_mean"] >= INT8_MIN_MEAN_COSINE:
+        if key.endswith("int8") and not figures["cosine_mean"] >= min_cosine:
             raise ExportError(
-                f"{key}: mean cosine to torch is {figures['cosine_mean']:.4f}, at least {INT8_MIN_MEAN_COSINE} needed; "
+                f"{stem}, {key}: mean cosine to torch is {figures['cosine_mean']:.4f}, at least {min_cosine} needed; "
                 "nothing was written; give --good pictures of the product to calibrate on"
             )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import run_oddkind
 
-from edge.bundle import CENTRE_FILE, PLACES_FILE, Bundle, detection_columns, graph_files
+from edge.bundle import CENTRE_FILE, PLACES_FILE, WHITENING_FILE, Bundle, detection_columns, graph_files
 from edge.errors import BundleError
 from edge.inspector import Inspector
 from edge.manifest import MANIFEST_NAME, BundleManifest, read_manifest, write_manifest
@@ -59,6 +59,8 @@ def test_a_whole_bundle_opens_and_loads(bundle: Path) -> None:
     bank = opened.load_memory_bank()
     assert bank.rows == opened.manifest.memory_bank.rows == 300
     assert opened.load_place_statistics().mean.shape == opened.manifest.embedding.grid_hw
+    assert opened.load_whitening().core.shape == (2 * opened.manifest.embedding.dim,) * 2
+    assert opened.load_second_look().embedding == opened.manifest.second_look.embedding
     assert opened.load_descriptor_centre().shape == (opened.manifest.typing.descriptor_dim,)
     assert opened.classes_path == bundle / "classes.npz"
 
@@ -134,7 +136,7 @@ def test_a_centre_of_another_length_is_refused_though_its_digest_is_right(bundle
         Inspector.load(bundle)
 
 
-@pytest.mark.parametrize("name", [BANK_FILE, PLACES_FILE, CENTRE_FILE])
+@pytest.mark.parametrize("name", [BANK_FILE, PLACES_FILE, CENTRE_FILE, WHITENING_FILE])
 def test_arrays_that_want_to_run_code_are_refused_though_their_digest_is_right(bundle: Path, name: str) -> None:
     if name.endswith(".npz"):
         with np.load(bundle / name) as stored:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,10 +12,21 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge.anomaly import Anomaly, enlarge
-from edge.descriptor import compare_ready, describe, descriptor_dim, pooling_weights, unit_views, view_slices
+from edge.backend import Arrays, Backend
+from edge.descriptor import (
+    Describer,
+    Whitening,
+    compare_ready,
+    descriptor_dim,
+    pooling_weights,
+    unit_views,
+    view_slices,
+)
+from edge.errors import BundleError
 from edge.manifest import Embedding, Tap
 from edge.memory_bank import MemoryBank, MemoryBankArrays
 from edge.regions import OddRegion, region_from_box
+from edge.second_look import SecondLook
 
 Floats = npt.NDArray[np.float32]
 
@@ -29,6 +42,8 @@ EMBEDDING = Embedding(
     patch_pool=1,
     grid_hw=GRID_HW,
 )
+LOOK = EMBEDDING.model_copy(update={"taps": (Tap(name="s32", stride=32, channels=2),), "grid_hw": (1, 1)})
+FRAME = np.full((40, 40, 3), 7, np.uint8)
 # Two good patches, one at the origin and one far away.
 BANK_ROWS = np.array([[0, 0, 0], [10, 10, 10]], np.float32)
 finite = st.floats(-100, 100, width=32)
@@ -47,6 +62,27 @@ def anomaly_of(standardised: Floats) -> Anomaly:
     return Anomaly(standardised, rows, scores, enlarge(scores), float(scores.max()))
 
 
+class MeanAndOne(Backend):
+    """A graph a reader can compute: one patch with the mean of the input, and 1."""
+
+    name = "onnxruntime"
+    version = "by hand"
+
+    def run(self, inputs: Arrays) -> Floats:
+        return np.array([[[inputs["images"].mean(), 1.0]]], np.float32)
+
+
+def unchanged(core_dim: int = 6, look_dim: int = 2) -> Whitening:
+    """Whitening of a product whose good parts vary alike in every direction."""
+    zeros = np.zeros(look_dim, np.float32)
+    return Whitening(zeros, zeros + 1, np.eye(core_dim, dtype=np.float32), np.eye(look_dim, dtype=np.float32))
+
+
+def describe(anomaly: Anomaly, region: OddRegion, whitening: Whitening | None = None) -> Floats:
+    describer = Describer(bank(), SecondLook(MeanAndOne(), LOOK), whitening or unchanged())
+    return describer.describe(anomaly, region, FRAME)
+
+
 def region_of_patch(anomaly: Anomaly, row: int, column: int) -> OddRegion:
     """The region of one patch, as a box of a 40 x 40 px picture."""
     x0, y0 = column * 10, row * 10
@@ -54,21 +90,23 @@ def region_of_patch(anomaly: Anomaly, row: int, column: int) -> OddRegion:
 
 
 def views_of(descriptor: Floats) -> list[Floats]:
-    return [descriptor[view] for view in view_slices(EMBEDDING)]
+    return [descriptor[view] for view in view_slices(EMBEDDING, LOOK)]
 
 
 def test_views_share_out_every_column_once() -> None:
-    columns = np.concatenate([np.arange(descriptor_dim(EMBEDDING))[view] for view in view_slices(EMBEDDING)])
+    columns = np.concatenate(
+        [np.arange(descriptor_dim(EMBEDDING, LOOK))[view] for view in view_slices(EMBEDDING, LOOK)]
+    )
 
-    assert columns.tolist() == list(range(descriptor_dim(EMBEDDING)))
+    assert columns.tolist() == list(range(descriptor_dim(EMBEDDING, LOOK)))
 
 
 def test_a_descriptor_has_the_promised_length_and_type() -> None:
     anomaly = anomaly_of(np.eye(16, 3, dtype=np.float32))
 
-    descriptor = describe(anomaly, region_of_patch(anomaly, 0, 0), bank())
+    descriptor = describe(anomaly, region_of_patch(anomaly, 0, 0))
 
-    assert descriptor.shape == (descriptor_dim(EMBEDDING),)
+    assert descriptor.shape == (descriptor_dim(EMBEDDING, LOOK),)
     assert descriptor.dtype == np.float32
 
 
@@ -77,7 +115,7 @@ def test_the_residual_of_one_odd_patch_is_how_it_differs_from_its_nearest_good_o
     patches[5] = (1, 2, -2)  # row 1, column 1: 3 away from the origin
 
     anomaly = anomaly_of(patches)
-    descriptor = describe(anomaly, region_of_patch(anomaly, 1, 1), bank())
+    descriptor = describe(anomaly, region_of_patch(anomaly, 1, 1))
 
     assert descriptor[:3].tolist() == [1, 2, -2]
 
@@ -87,7 +125,7 @@ def test_a_bank_row_that_is_near_is_taken_off() -> None:
     patches[5] = (10, 10, 14)  # 4 away from the second good patch
 
     anomaly = anomaly_of(patches)
-    descriptor = describe(anomaly, region_of_patch(anomaly, 1, 1), bank())
+    descriptor = describe(anomaly, region_of_patch(anomaly, 1, 1))
 
     assert descriptor[:3].tolist() == [0, 0, 4]
 
@@ -95,10 +133,55 @@ def test_a_bank_row_that_is_near_is_taken_off() -> None:
 def test_a_region_of_good_patches_has_no_residual() -> None:
     anomaly = anomaly_of(np.tile(BANK_ROWS, (8, 1)))
 
-    core, surroundings = views_of(describe(anomaly, region_of_patch(anomaly, 0, 0), bank()))
+    core, _ = views_of(describe(anomaly, region_of_patch(anomaly, 0, 0)))
 
     assert not core[:3].any()
-    assert not surroundings.any()
+
+
+def test_raw_features_stand_beside_the_residual() -> None:
+    patches = np.zeros((16, 3), np.float32)
+    patches[5] = (10, 10, 14)
+
+    anomaly = anomaly_of(patches)
+    core, _ = views_of(describe(anomaly, region_of_patch(anomaly, 1, 1)))
+
+    assert core.tolist() == [0, 0, 4, 10, 10, 14]
+
+
+def test_the_second_look_reads_the_picture_and_takes_its_signed_root() -> None:
+    anomaly = anomaly_of(np.eye(16, 3, dtype=np.float32))
+
+    look = views_of(describe(anomaly, region_of_patch(anomaly, 0, 0)))[1]
+
+    np.testing.assert_allclose(look, [np.sqrt(7), 1], rtol=1e-6)
+
+
+def test_whitening_is_a_matrix_for_each_view_after_the_looks_own_mean_and_spread() -> None:
+    anomaly = anomaly_of(np.tile(np.array([0, 0, 2], np.float32), (16, 1)))
+    halved = Whitening(
+        np.array([3, 0], np.float32),
+        np.array([1, 1], np.float32),
+        np.eye(6, dtype=np.float32) / 2,
+        np.eye(2, dtype=np.float32),
+    )
+
+    core, look = views_of(describe(anomaly, region_of_patch(anomaly, 0, 0), halved))
+
+    assert core.tolist() == [0, 0, 1, 0, 0, 1]
+    np.testing.assert_allclose(look, [2, 1])  # sqrt(7 - 3)
+
+
+def test_whitening_is_read_as_it_was_written(tmp_path: Path) -> None:
+    unchanged().save(tmp_path / "w.npz")
+
+    again = Whitening.load(tmp_path / "w.npz", 6, 2)
+
+    assert again.core.tolist() == np.eye(6).tolist()
+    with pytest.raises(BundleError, match="do not fit views of 4 and 2"):
+        Whitening.load(tmp_path / "w.npz", 4, 2)
+    (tmp_path / "w.npz").write_bytes(b"no arrays")
+    with pytest.raises(BundleError, match=r"not a whitening .* calibrate again"):
+        Whitening.load(tmp_path / "w.npz", 6, 2)
 
 
 def test_the_core_forgets_what_lies_outside_the_region() -> None:
@@ -109,61 +192,44 @@ def test_the_core_forgets_what_lies_outside_the_region() -> None:
     louder = patches.copy()
     louder[15] = (0, 0, 7)
 
-    core = views_of(describe(anomaly, region, bank()))[0]
-    core_beside_louder = views_of(describe(anomaly_of(louder), region, bank()))[0]
+    core = views_of(describe(anomaly, region))[0]
+    core_beside_louder = views_of(describe(anomaly_of(louder), region))[0]
 
     assert core.tolist() == core_beside_louder.tolist()
 
 
-@given(
-    hnp.arrays(np.float32, GRID_HW, elements=finite),
-    st.integers(0, 3),
-    st.integers(0, 3),
-    st.floats(0, 0.95),
-    st.integers(0, 5),
-)
-def test_weights_are_shares_of_a_whole(scores: Floats, row: int, column: int, fraction: float, grow: int) -> None:
+@given(hnp.arrays(np.float32, GRID_HW, elements=finite), st.integers(0, 3), st.integers(0, 3))
+def test_weights_are_shares_of_a_whole(scores: Floats, row: int, column: int) -> None:
     mask = np.zeros((16, 16), np.bool_)
     mask[row * 4 : row * 4 + 4, column * 4 : column * 4 + 4] = True
 
-    weights = pooling_weights(scores, OddRegion(mask, 0.0), fraction, grow)
+    weights = pooling_weights(scores, OddRegion(mask, 0.0))
 
     assert weights.shape == GRID_HW
     assert (weights >= 0).all()
     assert weights.sum() == pytest.approx(1, abs=1e-4)
 
 
-def test_weights_grow_with_the_height_of_a_patch_over_the_median() -> None:
-    scores = np.zeros((1, 5), np.float32)
-    scores[0, 1:3] = 1.0, 3.0
-    everywhere = OddRegion(np.ones((4, 20), np.bool_), 3.0)
+def test_weights_grow_with_the_height_of_a_patch_over_three_tenths_of_the_peak() -> None:
+    scores = np.zeros((1, 7), np.float32)
+    scores[0, 1:4] = 5.0, 3.0, 10.0
+    everywhere = OddRegion(np.ones((4, 28), np.bool_), 10.0)
 
-    assert pooling_weights(scores, everywhere, fraction=0.0).tolist() == [[0, 0.25, 0.75, 0, 0]]
-    assert pooling_weights(scores, everywhere, fraction=0.5).tolist() == [[0, 0, 1, 0, 0]]  # over 1.5 only
-
-
-def test_a_grown_region_takes_in_its_neighbours() -> None:
-    scores = np.array([[0, 0, 0, 2, 4, 2, 2]], np.float32) - 2  # the median is 0
-    middle = OddRegion(np.kron(np.array([[0, 0, 0, 0, 1, 0, 0]]), np.ones((4, 4))).astype(np.bool_), 2.0)
-
-    assert pooling_weights(scores, middle, 0.0).argmax() == 4
-    assert np.count_nonzero(pooling_weights(scores - 0.5, middle, 0.0, grow_patches=0)) == 1
-    raised = np.array([[0, 0, 0, 0, 4, 4, 0]], np.float32)
-    assert pooling_weights(raised, middle, 0.0, grow_patches=1).tolist() == [[0, 0, 0, 0, 0.5, 0.5, 0]]
+    np.testing.assert_allclose(pooling_weights(scores, everywhere), [[0, 2 / 9, 0, 7 / 9, 0, 0, 0]], atol=1e-6)
 
 
 def test_a_box_on_a_flat_map_counts_each_of_its_patches_alike() -> None:
     mask = np.zeros((16, 16), np.bool_)
     mask[0:8, 0:4] = True  # two patches
 
-    weights = pooling_weights(np.ones(GRID_HW, np.float32), OddRegion(mask, 1.0), 0.6)
+    weights = pooling_weights(np.ones(GRID_HW, np.float32), OddRegion(mask, 1.0))
 
     assert weights[:2, 0].tolist() == [0.5, 0.5]
 
 
-@given(hnp.arrays(np.float32, (3, descriptor_dim(EMBEDDING)), elements=finite))
+@given(hnp.arrays(np.float32, (3, descriptor_dim(EMBEDDING, LOOK)), elements=finite))
 def test_a_unit_vector_has_length_one_and_its_views_the_same_length(vectors: Floats) -> None:
-    views = view_slices(EMBEDDING)
+    views = view_slices(EMBEDDING, LOOK)
     unit = unit_views(vectors, views)
 
     for view in views:

@@ -14,9 +14,11 @@ from edge.errors import ExportError, UsageError
 from edge.manifest import BackendName, PackManifest, Target, read_manifest
 from edge.preprocess import to_network_input
 from export.backbone import load_backbone, patch_embedder
-from export.pack import GRAPHS, OPSET, export_pack
+from export.pack import BACKBONE, OPSET, export_pack, graph_names
 from export.parity import FP32_TOLERANCE, INT8_MIN_MEAN_COSINE, check_parity, compare
 from export.textures import generated_textures
+
+GRAPHS = graph_names(BACKBONE)
 
 SIDE_PX = 64
 
