@@ -15,7 +15,7 @@ from edge.errors import UsageError
 @click.command()
 @bundle_argument
 @click.argument("dataset_dir", type=click.Path(path_type=Path))
-@click.option("--shots", default="1,2,5", show_default=True, help="Supports per class, one or several counts.")
+@click.option("--shots", help="Supports per class, one or several counts.  [default: 1,2,5, of boxes 1,2,5,10]")
 @click.option("--draws", type=click.IntRange(1), default=20, show_default=True, help="Random support sets per count.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first draw.")
 @click.option("--head", default="auto", show_default=True, help="One or several of the heads below, or all.")
@@ -32,7 +32,7 @@ def evaluate(
     /,
     bundle: Path,
     dataset_dir: Path,
-    shots: str,
+    shots: str | None,
     head: str,
     out: Path | None,
     overwrite: bool,
@@ -44,6 +44,9 @@ def evaluate(
     DATASET_DIR holds test/good and test/<type>, and may hold ground_truth/<type>/*_mask.png (the MVTec layout);
     or simply good and <type>. Ends with 1 if a picture could not be read.
 
+    With several defects a picture it holds test/NAME_test.jpg and boxes/NAME.csv (x1,y1,x2,y2,type in pixels), or
+    folders of that kind. Then supports are boxes, and regions are counted that lie on a true box of their name.
+
     Heads compared on the same draws: auto (what the device does), relation (the same, with a learned head or an
     error), views (mean cosine of the views, what a learned head must beat), cosine (whole descriptors), ridge, lda, and
     paper (the published relation network on residual maps; needs torch and --good, and takes minutes).
@@ -53,18 +56,13 @@ def evaluate(
       oddkind evaluate bundles/tile data/magnetic-tile --head all --shots 1,2,5 --draws 20 --out results/tile
     """
     from calibration.evaluate import Options
-    from calibration.evaluate import evaluate as run
-    from calibration.evaluation_report import EVALUATION_FILE, to_document, to_text, write_report
-    from edge.staging import refuse_taken
+    from calibration.measure import default_shots, measure
 
-    chosen = Options(shots=parse_shots(shots), heads=parse_heads(head), **options)
-    if out:
-        refuse_taken(out, EVALUATION_FILE, overwrite)
-    evaluation = run(bundle, dataset_dir, chosen, progress)
-    if out:
-        write_report(evaluation, out, overwrite)
-    click.echo(json.dumps(to_document(evaluation), allow_nan=False) if as_json else to_text(evaluation))
-    if evaluation.scored.left_out:
+    shot_counts = parse_shots(shots) if shots else default_shots(dataset_dir)
+    chosen = Options(shots=shot_counts, heads=parse_heads(head), **options)
+    measured = measure(bundle, dataset_dir, chosen, out, overwrite, progress)
+    click.echo(json.dumps(measured.document, allow_nan=False) if as_json else measured.text)
+    if measured.left_out:
         ctx.exit(1)
 
 

@@ -86,7 +86,7 @@ def evaluate(
     track: Track[Any] = no_track,
 ) -> Evaluation:
     """One pass over the pictures of `dataset_dir`, then every figure from what that pass left."""
-    _check(options)
+    check_options(options)
     dataset = find_dataset(dataset_dir)
     inspector = Inspector.load(bundle_dir, options.backend, options.precision, options.threads)
     chosen = HeadChoice.of(inspector, options.heads, options.good_dir, options.seed)
@@ -94,7 +94,7 @@ def evaluate(
     return Evaluation(
         dataset=dataset,
         options=options,
-        facts=_facts(inspector),
+        facts=bundle_facts(inspector),
         scored=scored,
         detection=detection_figures(scored, inspector.image_threshold),
         few_shot=_few_shot(scored, chosen, options, track),
@@ -110,7 +110,8 @@ def _few_shot(scored: Pass, chosen: HeadChoice, options: Options, track: Track[A
     return tuple(result for result in results if result is not None)
 
 
-def _facts(inspector: Inspector) -> dict[str, Any]:
+def bundle_facts(inspector: Inspector) -> dict[str, Any]:
+    """What was measured, for the head of a report."""
     manifest, backbone = inspector.manifest, inspector.backbone
     return {
         "bundle_id": manifest.bundle_id,
@@ -125,7 +126,8 @@ def _facts(inspector: Inspector) -> dict[str, Any]:
     }
 
 
-def _check(options: Options) -> None:
+def check_options(options: Options) -> None:
+    """UsageError for values that cannot mean anything."""
     if not options.shots or min(options.shots) < 1:
         raise UsageError(f"--shots {','.join(map(str, options.shots))}: expected numbers from 1, such as 1,2,5")
     if options.draws < 1:
