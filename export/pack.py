@@ -31,6 +31,7 @@ QUANTISATION_FRAMES = 64
 PARITY_FRAMES = 8
 BACKBONE, SECOND_LOOK = "backbone", "second_look"
 SECOND_LOOK_INPUT_SIZE = 128
+LEAST_WINDOWED_SIDE = 2 * SECOND_LOOK_INPUT_SIZE  # a window of a smaller texture shows nothing
 WINDOW_SHARES = (0.25, 0.6)  # of a picture's shorter side: what INT8 of the second look is calibrated on
 
 
@@ -51,9 +52,10 @@ def export_pack(
         frames = _frames(good, input_size)
         first = load_backbone(backbone_name, weights, input_size, strides)
         embedding, graphs, report = _write_graphs(first, input_size, frames, folder, BACKBONE, target)
+        large = _frames(good, max(input_size, LEAST_WINDOWED_SIDE))
         whole = load_backbone(backbone_name, weights, SECOND_LOOK_INPUT_SIZE, None)
         look, look_graphs, look_report = _write_graphs(
-            whole, SECOND_LOOK_INPUT_SIZE, _windows(frames), folder, SECOND_LOOK, target
+            whole, SECOND_LOOK_INPUT_SIZE, _windows(large), folder, SECOND_LOOK, target
         )
         manifest = PackManifest(
             target=target,

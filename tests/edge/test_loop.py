@@ -19,7 +19,6 @@ from mjpeg_server import MjpegServer
 from edge.bundle import Bundle
 from edge.camera import open_camera
 from edge.class_store import ClassStore, Support, update_class_store
-from edge.descriptor import describe
 from edge.errors import OutputError
 from edge.frames import Camera, Frame, Frames
 from edge.inspector import Inspector
@@ -97,7 +96,7 @@ def store_with(inspector: Inspector, picture: Path, name: str) -> ClassStore:
     box_xyxy = region.box_xyxy((frame_bgr.shape[0], frame_bgr.shape[1]))
     support = Support(name, picture.name, "0" * 64, box_xyxy, anomaly.anomaly_score, utc_now())
     empty = ClassStore.empty(inspector.manifest.bundle_id, len(inspector.centre))
-    return empty.with_supports([support], describe(anomaly, region, inspector.bank)[np.newaxis])
+    return empty.with_supports([support], inspector.describer.describe(anomaly, region, frame_bgr)[np.newaxis])
 
 
 def save_store(inspector: Inspector, store: ClassStore) -> None:

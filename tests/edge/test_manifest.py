@@ -13,6 +13,7 @@ from edge.manifest import (
     MANIFEST_NAME,
     Embedding,
     PackManifest,
+    SecondLookFacts,
     Tap,
     content_id,
     graph_key,
@@ -41,7 +42,11 @@ def pack(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "graph.onnx").write_bytes(b"graph")
     facts = {"onnxruntime-int8": "graph.onnx"}
-    write_manifest(folder, PackManifest(target="x86-vnni", embedding=EMBEDDING, graphs=facts, parity={}, versions={}))
+    look = SecondLookFacts(embedding=EMBEDDING, graphs=facts)
+    manifest = PackManifest(
+        target="x86-vnni", embedding=EMBEDDING, graphs=facts, second_look=look, parity={}, versions={}
+    )
+    write_manifest(folder, manifest)
     return folder
 
 

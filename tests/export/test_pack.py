@@ -134,4 +134,4 @@ def test_parity_by_hand() -> None:
 )
 def test_a_graph_that_strays_is_named(key: str, figures: dict[str, float]) -> None:
     with pytest.raises(ExportError, match=key):
-        check_parity({key: figures})
+        check_parity({key: figures}, BACKBONE)
