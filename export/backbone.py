@@ -66,7 +66,7 @@ def _load_lite(name: str, weights: Path | None, input_size: int, strides: Sequen
     for number, block in enumerate(model._blocks):
         stride *= _first(block._block_args.stride)
         last_block[stride] = (number, block._block_args.output_filters)
-    strides = strides or (max(last_block),)
+    strides = (max(last_block),) if strides is None else strides
     # The block after the stage of 112 channels already mixes in stride 32; the last block of a stride is its tap.
     chosen = [last_block[s] for s in _check_strides(strides, last_block, name)]
     taps = tuple(Tap(name=f"s{s}", stride=s, channels=last_block[s][1]) for s in strides)
@@ -92,7 +92,7 @@ def _load_timm(name: str, weights: Path | None, input_size: int, strides: Sequen
     model = timm.create_model(model_name, pretrained=False, features_only=True)
     reductions = model.feature_info.reduction()
     channels = dict(zip(reductions, model.feature_info.channels(), strict=True))
-    strides = strides or (max(reductions),)
+    strides = (max(reductions),) if strides is None else strides
     _check_strides(strides, channels, name)
     model = timm.create_model(
         model_name, pretrained=False, features_only=True, out_indices=[reductions.index(s) for s in strides]
