@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
 from calibration.build_bank import BuiltBank, build_bank
+from calibration.detection import SCORE, Detection, calibrate_detection, split
 from calibration.good_pictures import Embedder, GoodPictures, Track, load_second_look, no_track
-from calibration.place_statistics import neutral_places, place_statistics
 from calibration.pseudo_samples import (
     PSEUDO_CLASSES,
     PseudoPainter,
@@ -24,12 +24,12 @@ from calibration.pseudo_samples import (
     make_pseudo_samples,
     odd_patches,
 )
-from calibration.thresholds import Threshold, choose_threshold
+from calibration.train_discriminator import discriminator_facts
 from calibration.typing_calibration import TypingCalibration, calibrate_typing
-from edge.anomaly import PlaceStatistics, detect, enlarge, mean_of_top_fraction
 from edge.backend import Backend, load_backend
 from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, WHITENING_FILE, graph_files
 from edge.descriptor import DESCRIPTOR_NAME, Whitening, view_slices
+from edge.discriminator import DISCRIMINATOR_FILE
 from edge.errors import UsageError
 from edge.manifest import (
     MANIFEST_NAME,
@@ -39,7 +39,6 @@ from edge.manifest import (
     MemoryBankFacts,
     PackManifest,
     Precision,
-    ScoreFacts,
     Search,
     ThresholdFacts,
     TypingFacts,
@@ -50,14 +49,6 @@ from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank
 from edge.second_look import SecondLook
 from edge.staging import refuse_taken, staged_folder
 
-Item = TypeVar("Item")
-
-SCORE = ScoreFacts(top_fraction=0.01, map_sigma_patches=1.0)
-HELD_OUT_FRACTION = 0.2
-MAX_HELD_OUT = 300
-# With fewer good pictures than this none is spared for good: each is scored by a bank built without it.
-CROSS_FIT_BELOW = 50
-FOLDS = 4
 RECALL_PICTURES = 16
 
 
@@ -106,21 +97,12 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """Place statistics, and the thresholds of the scores normalised by them."""
-
-    places: PlaceStatistics
-    image: Threshold
-    pixel: Threshold
-
-
-@dataclass(frozen=True)
 class Learned:
     """All that good pictures gave, before it is written down."""
 
     built: BuiltBank
     bank_facts: MemoryBankFacts
-    thresholds: Thresholds
+    detection: Detection
     typing: TypingCalibration
     whitening: Whitening
 
@@ -173,15 +155,9 @@ def _learn(
     index, is_faster = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
     search: Search = options.search or ("hnsw" if is_faster else "exact")
     bank = _as_on_device(folder, built.bank, index if search == "hnsw" else None)
-    if held_out:
-        maps = [distance_maps(embedder, bank, [path]) for path in track(held_out, "thresholds", len(held_out))]
-    else:
-        folds = track(range(FOLDS), "thresholds", FOLDS)
-        maps = [_cross_fitted_maps(embedder, fit, fold, taps, options) for fold in folds]
-    thresholds = choose_thresholds(np.concatenate(maps), options.false_reject_rate)
-    reader = RegionReader(
-        embedder, lambda e: detect(e, bank, thresholds.places, SCORE), thresholds.pixel.value, bank, second_look
-    )
+    rate = options.false_reject_rate
+    detection = calibrate_detection(embedder, bank, taps, fit, held_out, rate, options.seed, track)
+    reader = RegionReader(embedder, detection.detect, detection.thresholds.pixel.value, bank, second_look)
     whitening, descriptors, labels = describe_samples(samples, painter, reader, track)
     views = view_slices(embedder.embedding, second_look.embedding)
     typing = calibrate_typing(descriptors, labels, views, head, options.seed)
@@ -193,12 +169,14 @@ def _learn(
         coreset_radius=round(built.coreset_radius, 4),
         index=index,
     )
-    return Learned(built, facts, thresholds, typing, whitening)
+    return Learned(built, facts, detection, typing, whitening)
 
 
 def _write_arrays(folder: Path, learned: Learned, pictures: GoodPictures) -> None:
     learned.built.bank.arrays.save(folder / BANK_FILE)
-    learned.thresholds.places.save(folder / PLACES_FILE)
+    learned.detection.places.save(folder / PLACES_FILE)
+    if learned.detection.discriminator:
+        learned.detection.discriminator.save(folder / DISCRIMINATOR_FILE)
     learned.whitening.save(folder / WHITENING_FILE)
     np.save(folder / CENTRE_FILE, learned.typing.centre)
     fit, _ = split(pictures.names())
@@ -208,7 +186,7 @@ def _write_arrays(folder: Path, learned: Learned, pictures: GoodPictures) -> Non
 def _manifest(
     pack: PackManifest, product: str, pictures: GoodPictures, learned: Learned, embedder: Embedder, options: Options
 ) -> BundleManifest:
-    image = learned.thresholds.image
+    image, pixel = learned.detection.thresholds.image, learned.detection.thresholds.pixel
     fit, held_out = split(pictures.paths)
     return BundleManifest(
         pack_id=pack.pack_id,
@@ -223,9 +201,10 @@ def _manifest(
         good_pictures=len(pictures.paths),
         memory_bank=learned.bank_facts,
         score=SCORE,
+        discriminator=discriminator_facts(len(fit)) if learned.detection.discriminator else None,
         thresholds=ThresholdFacts(
             image_threshold=image.value,
-            pixel_threshold=learned.thresholds.pixel.value,
+            pixel_threshold=pixel.value,
             false_reject_rate=options.false_reject_rate,
             promised_false_reject_rate=round(image.promised_false_reject_rate, 5),
             method=image.method,
@@ -244,39 +223,6 @@ def product_name(good_dir: Path) -> str:
     """The folder's name, or that of the first folder above it that is not the layout's own (`train/good`)."""
     names = [part for part in good_dir.resolve().parts if part not in ("good", "train")]
     return names[-1]
-
-
-def split(paths: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
-    """Pictures for the bank and pictures held out; a small set holds out none and is cross-fitted instead."""
-    if len(paths) < CROSS_FIT_BELOW:
-        return paths, ()
-    held_out = min(round(HELD_OUT_FRACTION * len(paths)), MAX_HELD_OUT)
-    return paths[:-held_out], paths[-held_out:]
-
-
-def distance_maps(embedder: Embedder, bank: MemoryBank, paths: Sequence[Path]) -> np.ndarray:
-    """(n, h, w) smoothed patch distances, not yet normalised by place."""
-    neutral = neutral_places(embedder.embedding.grid_hw)
-    return np.stack([detect(e, bank, neutral, SCORE).patch_scores for e in embedder.embed_paths(paths)])
-
-
-def choose_thresholds(good_maps: np.ndarray, false_reject_rate: float) -> Thresholds:
-    """(n, h, w) distance maps of good pictures the bank has not seen -> place statistics and both thresholds."""
-    places = place_statistics(good_maps)
-    maps = (good_maps - places.mean) / places.std
-    image_scores = np.array([mean_of_top_fraction(m, SCORE.top_fraction) for m in maps])
-    map_peaks = np.array([enlarge(m).max() for m in maps])
-    return Thresholds(
-        places, choose_threshold(image_scores, false_reject_rate), choose_threshold(map_peaks, false_reject_rate)
-    )
-
-
-def _cross_fitted_maps(
-    embedder: Embedder, paths: Sequence[Path], fold: int, taps: tuple[str, ...], options: Options
-) -> np.ndarray:
-    rest = [path for i, path in enumerate(paths) if i % FOLDS != fold]
-    without = build_bank(embedder, rest, taps, options.bank_rows).bank
-    return distance_maps(embedder, without, paths[fold::FOLDS])
 
 
 def _as_on_device(folder: Path, bank: MemoryBank, index: IndexFacts | None) -> MemoryBank:

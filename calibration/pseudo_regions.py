@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from calibration.build_bank import build_bank
-from calibration.calibrate import SCORE, choose_thresholds
+from calibration.detection import SCORE, choose_thresholds
 from calibration.episodes import EpisodePool
 from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
 from calibration.part_mask import estimate_part_mask
-from calibration.place_statistics import neutral_places
+from calibration.place_statistics import neutral_places, normalised_as_unseen, place_statistics
 from calibration.pseudo_defects import PseudoClass
 from calibration.pseudo_samples import RegionReader, Views, stacked
 from calibration.whitening import fit_whitening
@@ -84,12 +84,11 @@ def load_product(
     clean = tuple(_shrunk(read_picture(path), OVERSAMPLING * embedder.embedding.input_size) for path in paths[in_bank:])
     neutral = neutral_places(embedder.embedding.grid_hw)
     maps = np.stack([detect(embedder.embed(frame), bank, neutral, SCORE).patch_scores for frame in clean])
-    thresholds = choose_thresholds(maps, FALSE_REJECT_RATE)
+    places = place_statistics(maps)
+    pixel_threshold = choose_thresholds(normalised_as_unseen(maps), FALSE_REJECT_RATE).pixel.value
     return Product(
         name=product_name(pictures.folder),
-        reader=RegionReader(
-            embedder, lambda e: detect(e, bank, thresholds.places, SCORE), thresholds.pixel.value, bank, second_look
-        ),
+        reader=RegionReader(embedder, lambda e: detect(e, bank, places, SCORE), pixel_threshold, bank, second_look),
         clean=clean,
         part=estimate_part_mask(clean[:MASK_PICTURES]),
         pictures=len(paths),

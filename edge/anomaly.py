@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.discriminator import Discriminator
 from edge.errors import BundleError
 from edge.manifest import ScoreFacts
 from edge.memory_bank import MemoryBank
@@ -52,27 +53,38 @@ class PlaceStatistics:
 class Anomaly:
     """What the bank says of one picture.
 
-    standardised: (N, D). nearest_rows: (N,) bank rows. patch_scores: (h, w), in standard deviations over what
-    good parts show at that place. anomaly_map: (h * MAP_SCALE, w * MAP_SCALE), the same drawn finer.
-    anomaly_score: mean of the largest patch scores; grows with strangeness.
+    standardised: (N, D). nearest_rows: (N,) bank rows. distances: (N,) to them. patch_scores: (h, w), in standard
+    deviations over what good parts show at that place: of the smoothed distance, plus the discriminator's when there
+    is one. anomaly_map: (h * MAP_SCALE, w * MAP_SCALE), the same drawn finer. anomaly_score: mean of the largest
+    patch scores; grows with strangeness.
     """
 
     standardised: Floats
     nearest_rows: Ints
+    distances: Floats
     patch_scores: Floats
     anomaly_map: Floats
     anomaly_score: float
 
 
-def detect(patch_embeddings: Floats, bank: MemoryBank, places: PlaceStatistics, score: ScoreFacts) -> Anomaly:
+def detect(
+    patch_embeddings: Floats,
+    bank: MemoryBank,
+    places: PlaceStatistics,
+    score: ScoreFacts,
+    discriminator: Discriminator | None = None,
+) -> Anomaly:
     """(N, D) patch embeddings -> Anomaly."""
     standardised = bank.standardise(patch_embeddings)
     distances, rows = bank.nearest(standardised)
     smoothed = smooth(distances.reshape(places.mean.shape), score.map_sigma_patches)
     patch_scores = (smoothed - places.mean) / places.std
+    if discriminator is not None:
+        patch_scores = patch_scores + discriminator.patch_scores(standardised, rows, distances, patch_scores)
     return Anomaly(
         standardised=standardised,
         nearest_rows=rows,
+        distances=distances,
         patch_scores=patch_scores,
         anomaly_map=enlarge(patch_scores),
         anomaly_score=mean_of_top_fraction(patch_scores, score.top_fraction),

@@ -12,6 +12,7 @@ from edge.anomaly import PlaceStatistics
 from edge.backend import Backend, load_backend
 from edge.class_store import CLASSES_FILE
 from edge.descriptor import DESCRIPTOR_NAME, Whitening, descriptor_dim
+from edge.discriminator import DISCRIMINATOR_FILE, Discriminator, DiscriminatorArrays
 from edge.errors import BundleError
 from edge.manifest import BackendName, BundleManifest, Embedding, Precision, read_manifest
 from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays
@@ -102,6 +103,14 @@ class Bundle:
     def load_place_statistics(self) -> PlaceStatistics:
         """What good parts show at each place of the patch grid."""
         return PlaceStatistics.load(self.folder / PLACES_FILE, self.manifest.embedding.grid_hw)
+
+    def load_discriminator(self, bank: MemoryBank) -> Discriminator | None:
+        """The network beside `bank`, or None when there were too few good pictures to teach one."""
+        facts, embedding = self.manifest.discriminator, self.manifest.embedding
+        if facts is None:
+            return None
+        arrays = DiscriminatorArrays.load(self.folder / DISCRIMINATOR_FILE, embedding.dim, embedding.grid_hw)
+        return Discriminator(arrays, bank.arrays.vectors, facts.map_sigma_patches)
 
     def load_descriptor_centre(self) -> npt.NDArray[np.float32]:
         """(F,) mean descriptor of the product's pseudo-defects."""

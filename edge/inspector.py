@@ -41,6 +41,7 @@ class Inspector:
         self.precision = precision or bundle.manifest.calibrated_precision
         self.bank = bundle.load_memory_bank()
         self.places = bundle.load_place_statistics()
+        self.discriminator = bundle.load_discriminator(self.bank)
         second_look = bundle.load_second_look(backend, precision, threads)
         self.describer = Describer(self.bank, second_look, bundle.load_whitening())
         self.head = bundle.load_relation_head()
@@ -104,7 +105,7 @@ class Inspector:
         with clock.stage("backbone"):
             patch_embeddings = self.backbone.run({"images": images})[0]  # (N, D)
         with clock.stage("memory_bank"):
-            return detect(patch_embeddings, self.bank, self.places, self.manifest.score)
+            return detect(patch_embeddings, self.bank, self.places, self.manifest.score, self.discriminator)
 
     def find_regions(self, anomaly: Anomaly) -> list[OddRegion]:
         """Odd regions of a picture, at least the strangest one, strongest first."""

@@ -149,6 +149,15 @@ class ScoreFacts(Facts):
     map_sigma_patches: float
 
 
+class DiscriminatorFacts(Facts):
+    """The network whose place-normalised map is added to the distance's, and what it was taught on."""
+
+    hidden_units: int
+    map_sigma_patches: float
+    good_pictures: int
+    pseudo_pictures: int
+
+
 class ThresholdFacts(Facts):
     """Decision thresholds and what they are worth. A part is good only if `score <= image_threshold`."""
 
@@ -186,6 +195,7 @@ class BundleManifest(Facts):
     good_pictures: int
     memory_bank: MemoryBankFacts
     score: ScoreFacts
+    discriminator: DiscriminatorFacts | None = None
     thresholds: ThresholdFacts
     typing: TypingFacts
     versions: dict[str, str]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from conftest import BANK_ROWS, GOOD_PARTS, run_oddkind
 
-from calibration.calibrate import product_name, split
+from calibration.calibrate import product_name
 from calibration.cli_calibrate import worth_of_threshold
+from calibration.detection import split
 from calibration.good_pictures import Embedder
 from edge.bundle import PROVENANCE_FILE, Bundle
 from edge.inspector import Inspector
