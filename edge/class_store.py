@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
+from edge.defect_bank import TaughtPatches
 from edge.errors import BundleError, EnrolmentError
 from edge.regions import BoxXyxy
 from edge.result import UNKNOWN
@@ -23,7 +24,8 @@ from edge.staging import write_bytes_atomically
 Floats = npt.NDArray[np.float32]
 
 CLASSES_FILE = "classes.npz"
-STORE_VERSION = 1
+STORE_VERSION = 2  # 1 had no taught patches; it is still read
+READABLE_VERSIONS = (1, STORE_VERSION)
 LOCK_TIMEOUT_S = 30.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 
@@ -42,11 +44,15 @@ class Support:
 
 @dataclass(frozen=True)
 class ClassStore:
-    """Supports and their descriptors (S, F), row for row; valid for one bundle only, since residuals are its own."""
+    """Supports and their descriptors (S, F), row for row; valid for one bundle only, since residuals are its own.
+
+    taught: patches of those supports that the bundle would have passed as good.
+    """
 
     bundle_id: str
     supports: tuple[Support, ...]
     descriptors: Floats
+    taught: TaughtPatches = field(default_factory=TaughtPatches.none)
 
     @classmethod
     def empty(cls, bundle_id: str, descriptor_dim: int) -> ClassStore:
@@ -64,8 +70,13 @@ class ClassStore:
         number = {name: i for i, name in enumerate(self.names)}
         return np.array([number[s.defect_class] for s in self.supports], dtype=np.int64)
 
-    def with_supports(self, supports: Sequence[Support], descriptors: Floats) -> ClassStore:
-        """More supports; EnrolmentError when one of these pictures is already enrolled with the same box."""
+    def with_supports(
+        self, supports: Sequence[Support], descriptors: Floats, taught: Sequence[TaughtPatches | None] = ()
+    ) -> ClassStore:
+        """More supports; EnrolmentError when one of these pictures is already enrolled with the same box.
+
+        taught: for each support its patches, or None; empty when there are none at all.
+        """
         known = {(s.picture_sha256, s.box_xyxy): s.defect_class for s in self.supports}
         for support in supports:
             owner = known.get((support.picture_sha256, support.box_xyxy))
@@ -73,7 +84,15 @@ class ClassStore:
                 raise EnrolmentError(f"{support.source} is already a support of {owner!r}; nothing was enrolled")
             known[support.picture_sha256, support.box_xyxy] = support.defect_class
         rows = np.concatenate([self.descriptors, descriptors.astype(np.float32)])
-        return replace(self, supports=self.supports + tuple(supports), descriptors=rows)
+        patches = self.taught
+        for row, more in enumerate(taught, len(self.supports)):
+            patches += more.of_support(row) if more else TaughtPatches.none()
+        return replace(self, supports=self.supports + tuple(supports), descriptors=rows, taught=patches)
+
+    def keeping(self, rows: list[int]) -> ClassStore:
+        """Only the supports at `rows`, with what belongs to them."""
+        supports = tuple(self.supports[row] for row in rows)
+        return replace(self, supports=supports, descriptors=self.descriptors[rows], taught=self.taught.keeping(rows))
 
     def renamed(self, old: str, new: str) -> ClassStore:
         """Class `old` called `new`; EnrolmentError when `old` is not there or `new` already is."""
@@ -83,11 +102,17 @@ class ClassStore:
         supports = (replace(s, defect_class=new) if s.defect_class == old else s for s in self.supports)
         return replace(self, supports=tuple(supports))
 
-    def without(self, name: str) -> ClassStore:
-        """Class `name` and its supports gone."""
+    def without(self, name: str, source: str | None = None) -> ClassStore:
+        """Class `name` gone with its supports, or only those of them that came from the picture `source`.
+
+        EnrolmentError when there is no such class or picture.
+        """
         self.require(name)
-        keep = [i for i, s in enumerate(self.supports) if s.defect_class != name]
-        return replace(self, supports=tuple(self.supports[i] for i in keep), descriptors=self.descriptors[keep])
+        gone = [s.defect_class == name and source in (None, s.source) for s in self.supports]
+        if not any(gone):
+            sources = ", ".join(s.source for s in supports_of(self, name))
+            raise EnrolmentError(f"no support of {name!r} came from {source}; its pictures: {sources}")
+        return self.keeping([row for row, leaves in enumerate(gone) if not leaves])
 
     def require(self, name: str) -> None:
         """EnrolmentError unless a class is called `name`."""
@@ -96,7 +121,7 @@ class ClassStore:
             raise EnrolmentError(f"no class {name!r} is enrolled; enrolled: {enrolled}")
 
     def to_bytes(self) -> bytes:
-        """An npz without pickle: descriptors and a JSON text."""
+        """An npz without pickle: descriptors, taught patches and a JSON text."""
         facts = {
             "store_version": STORE_VERSION,
             "bundle_id": self.bundle_id,
@@ -104,7 +129,8 @@ class ClassStore:
         }
         stream = io.BytesIO()
         text = np.frombuffer(json.dumps(facts, sort_keys=True).encode(), dtype=np.uint8)
-        np.savez(stream, descriptors=self.descriptors, facts=text)
+        taught = {f"taught_{name}": array for name, array in self.taught.__dict__.items()}
+        np.savez(stream, descriptors=self.descriptors, facts=text, **taught)
         return stream.getvalue()
 
     @classmethod
@@ -113,10 +139,12 @@ class ClassStore:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 descriptors, facts = stored["descriptors"], json.loads(stored["facts"].tobytes())
-            supports = tuple(_support_from(row) for row in facts["supports"])
-            store = cls(facts["bundle_id"], supports, descriptors)
-            if facts["store_version"] != STORE_VERSION or descriptors.shape[0] != len(supports):
-                raise ValueError(f"store version {facts['store_version']}, {len(supports)} supports")
+                supports = tuple(_support_from(row) for row in facts["supports"])
+                if facts["store_version"] not in READABLE_VERSIONS or descriptors.shape[0] != len(supports):
+                    raise ValueError(f"store version {facts['store_version']}, {len(supports)} supports")
+                taught = _taught_from(stored) if facts["store_version"] > 1 else TaughtPatches.none()
+            taught.check(len(supports))
+            store = cls(facts["bundle_id"], supports, descriptors, taught)
         except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as exc:
             raise BundleError(
                 f"{where}: not a readable class store ({exc}); restore it or remove it and enrol again"
@@ -176,3 +204,7 @@ def supports_of(store: ClassStore, name: str) -> Iterable[Support]:
 def _support_from(row: dict[str, Any]) -> Support:
     x0, y0, x1, y1 = (int(v) for v in row["box_xyxy"])
     return Support(**{**row, "box_xyxy": (x0, y0, x1, y1)})
+
+
+def _taught_from(stored: Mapping[str, Any]) -> TaughtPatches:
+    return TaughtPatches(**{name: stored[f"taught_{name}"] for name in TaughtPatches.__dataclass_fields__})

@@ -14,7 +14,7 @@ from edge.errors import UsageError
 
 if TYPE_CHECKING:
     from edge.class_store import ClassStore
-    from edge.enrol import ClassQuality
+    from edge.enrol import ClassQuality, Teaching
     from edge.manifest import BackendName, Precision
 
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--box", help="x,y,w,h of the defect in pixels, for a single picture.  [default: the strongest region]")
-@click.option("--force", is_flag=True, help="Enrol a picture even if nothing in it is odd.")
+@click.option("--force", is_flag=True, help="Teach a picture that was passed as good, by its strangest place.")
 @classes_option
 @runtime_options
 @json_option
@@ -41,10 +41,13 @@ def enrol(
 ) -> None:
     """Teach a new defect class from one or more pictures; two are a good start.
 
+    A defect that was passed as good can be taught too: say where it is with --box. Parts that look like it are
+    rejected from then on.
+
     \b
     Example:
       oddkind enrol bundle scratch scratch-1.png scratch-2.png
-      oddkind enrol bundle dent dent.png --box 120,40,60,60
+      oddkind enrol bundle dent missed.png --box 120,40,60,60
     """
     from edge.enrol import enrol as add_class
     from edge.inspector import Inspector
@@ -56,6 +59,8 @@ def enrol(
         click.echo(json.dumps({**asdict(quality), "confused": quality.confused}))
     else:
         click.echo(f"enrolled {len(images)} picture(s) as {name!r}, {len(quality.supports)} in all")
+        for teaching in quality.taught:
+            click.echo(f"  {teaching_in_words(teaching)}")
         _print_quality(quality)
 
 
@@ -113,9 +118,14 @@ def show_class(bundle: Path, name: str, classes_path: Path | None, as_json: bool
     if as_json:
         click.echo(json.dumps({**asdict(quality), "enrolled": [asdict(s) for s in supports]}))
         return
-    for support in supports:
+    for row, support in enumerate(store.supports):
+        if support.defect_class != name:
+            continue
         box = ",".join(str(v) for v in support.box_xyxy)
-        click.echo(f"{support.source}  box {box}  anomaly score {support.anomaly_score:.3f}  {support.enrolled_at}")
+        patches = len(store.taught.keeping([row]))
+        taught = f"  taught {patches} patches" if patches else ""
+        score = f"anomaly score {support.anomaly_score:.3f}"
+        click.echo(f"{support.source}  box {box}  {score}  {support.enrolled_at}{taught}")
     _print_quality(quality)
 
 
@@ -147,13 +157,15 @@ def rename_class(bundle: Path, old: str, new: str, classes_path: Path | None) ->
 @classes.command("remove")
 @bundle_argument
 @click.argument("name")
+@click.option("--picture", help="Remove only the support from this picture, as `classes show` names it.")
 @classes_option
-def remove_class(bundle: Path, name: str, classes_path: Path | None) -> None:
-    """Remove a class and its supports.
+def remove_class(bundle: Path, name: str, picture: str | None, classes_path: Path | None) -> None:
+    """Remove a class and its supports, or one support of it; what they taught goes with them.
 
     \b
     Example:
       oddkind classes remove bundle scratch
+      oddkind classes remove bundle scratch --picture scratch-2.png
     """
     from edge.bundle import Bundle
     from edge.class_store import update_class_store
@@ -163,9 +175,9 @@ def remove_class(bundle: Path, name: str, classes_path: Path | None) -> None:
         classes_path or opened.classes_path,
         opened.manifest.bundle_id,
         opened.manifest.typing.descriptor_dim,
-        lambda store: store.without(name),
+        lambda store: store.without(name, picture),
     )
-    click.echo(f"{name!r} removed")
+    click.echo(f"{name!r} removed" if picture is None else f"{picture} removed from {name!r}")
 
 
 def parse_box(text: str) -> tuple[int, int, int, int]:
@@ -184,6 +196,17 @@ def _read(bundle: Path, classes_path: Path | None) -> ClassStore:
     opened = Bundle.open(bundle)
     m = opened.manifest
     return read_class_store(classes_path or opened.classes_path, m.bundle_id, m.typing.descriptor_dim)
+
+
+def teaching_in_words(teaching: Teaching) -> str:
+    """One line: how it scored, and how it scores now."""
+    t = teaching
+    rejected = "rejected" if t.what == "picture" else "marked"
+    was = "passed as good" if t.what == "picture" else "the box was not marked"
+    before = f"{t.source}: {was} at {t.score_before:.2f} <= {t.threshold:.2f}; "
+    if t.patches:
+        return before + f"taught: now {t.score_after:.2f}, {rejected}"
+    return before + "cannot be taught: what is there looks like good parts; it is enrolled for its name alone"
 
 
 def _print_quality(quality: ClassQuality) -> None:

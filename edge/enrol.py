@@ -1,4 +1,7 @@
-"""New defect classes on the device: pictures in, supports stored, and at once how good the class is."""
+"""New defect classes on the device: pictures in, supports stored, and at once how good the class is.
+
+A picture that the bundle passed as good is taught as well: its odd patches go into the defect bank.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edge.anomaly import Anomaly
 from edge.class_store import ClassStore, Support, check_class_name, update_class_store
+from edge.defect_bank import TaughtPatches, raise_scores, teach
 from edge.errors import EnrolmentError
 from edge.inspector import Inspector
 from edge.pictures import read_picture
@@ -40,11 +46,29 @@ class LeaveOneOut:
 
 
 @dataclass(frozen=True)
+class Teaching:
+    """What became of a defect that had been passed as good.
+
+    what: `picture`, or `box` when the picture was rejected but not for what is in the box. score_before, score_after:
+    anomaly score, or peak of the box, against `threshold`. patches: kept in the defect bank; 0 means that it cannot
+    be taught, because the region looks like good parts.
+    """
+
+    source: str
+    what: Literal["picture", "box"]
+    score_before: float
+    score_after: float
+    threshold: float
+    patches: int
+
+
+@dataclass(frozen=True)
 class ClassQuality:
-    """How a class holds together. supports: one entry each, weakest own_score first."""
+    """How a class holds together. supports: one entry each, weakest own_score first. taught: by this enrolment."""
 
     defect_class: str
     supports: tuple[LeaveOneOut, ...]
+    taught: tuple[Teaching, ...] = ()
 
     @property
     def confused(self) -> int:
@@ -52,50 +76,60 @@ class ClassQuality:
         return sum(support.is_confused for support in self.supports)
 
 
+@dataclass(frozen=True)
+class Described:
+    """One picture ready to be stored. descriptor: (F,). taught, teaching: None unless it had been passed as good."""
+
+    support: Support
+    descriptor: Floats
+    taught: TaughtPatches | None = None
+    teaching: Teaching | None = None
+
+
 def enrol(
     inspector: Inspector, name: str, paths: Sequence[Path], box_xyxy: BoxXyxy | None = None, force: bool = False
 ) -> ClassQuality:
     """Add the pictures at `paths` as supports of class `name`, all of them or none.
 
-    The region is `box_xyxy` (source pixels, for one picture) or the strongest odd region. A picture that scores
-    good is refused unless `force`. EnrolmentError, PictureError and BundleError leave the store as it was.
+    The region is `box_xyxy` (source pixels, for one picture) or the strongest odd region. A picture that scores good
+    is refused without a box and without `force`; with either it is taught, so that it is rejected from now on.
+    EnrolmentError, PictureError and BundleError leave the store as it was.
     """
     check_class_name(name)
     if not paths:
         raise EnrolmentError("no picture given; a class needs at least one, better two")
     if box_xyxy and len(paths) > 1:
         raise EnrolmentError(f"--box belongs to one picture, {len(paths)} were given; enrol them one by one")
-    pairs = [describe_support(inspector, name, path, box_xyxy, force) for path in paths]
-    supports, descriptors = [s for s, _ in pairs], np.stack([d for _, d in pairs])
+    described = [describe_support(inspector, name, path, box_xyxy, force) for path in paths]
+    descriptors = np.stack([d.descriptor for d in described])
     store = update_class_store(
         inspector.classes_path,
         inspector.manifest.bundle_id,
         descriptors.shape[1],
-        lambda before: before.with_supports(supports, descriptors),
+        lambda before: before.with_supports([d.support for d in described], descriptors, [d.taught for d in described]),
     )
-    return class_quality(inspector, store, name)
+    teachings = tuple(d.teaching for d in described if d.teaching)
+    return replace(class_quality(inspector, store, name), taught=teachings)
 
 
-def describe_support(
-    inspector: Inspector, name: str, path: Path, box_xyxy: BoxXyxy | None, force: bool
-) -> tuple[Support, Floats]:
-    """One picture -> its support entry and descriptor (F,)."""
+def describe_support(inspector: Inspector, name: str, path: Path, box_xyxy: BoxXyxy | None, force: bool) -> Described:
+    """One picture -> what is stored of it."""
     frame_bgr = read_picture(path)
     frame_hw = (frame_bgr.shape[0], frame_bgr.shape[1])
-    anomaly = inspector.detect(frame_bgr)
-    score, threshold = anomaly.anomaly_score, inspector.image_threshold
+    if box_xyxy:
+        check_box(box_xyxy, frame_hw)
+    untaught = inspector.detect_untaught(frame_bgr)
+    before = raise_scores(untaught, inspector.taught, inspector.bank, inspector.manifest.score)
+    score, threshold = before.anomaly_score, inspector.image_threshold
     if not math.isfinite(score):
         raise EnrolmentError(f"{path}: its anomaly score is {score}; check the bundle with another picture")
-    if score <= threshold and not force:
+    if score <= threshold and not (force or box_xyxy):
         raise EnrolmentError(
-            f"{path}: nothing odd in it, anomaly score {score:.3f} <= threshold {threshold:.3f}; "
-            "give another picture, or --force (with --box x,y,w,h to say where)"
+            f"{path}: nothing odd in it, anomaly score {score:.3f} <= threshold {threshold:.3f}; give another "
+            "picture, or teach this one: --box x,y,w,h says where the defect is, --force takes the strangest place"
         )
-    region: OddRegion
-    if box_xyxy:
-        region = region_from_box(anomaly.anomaly_map, check_box(box_xyxy, frame_hw), frame_hw)
-    else:
-        region = inspector.find_regions(anomaly)[0]
+    after, taught, teaching = _taught(inspector, path, untaught, before, frame_hw, box_xyxy)
+    region = _region(inspector, after, frame_hw, box_xyxy)
     support = Support(
         defect_class=name,
         source=str(path),
@@ -104,7 +138,38 @@ def describe_support(
         anomaly_score=round(score, 6),
         enrolled_at=utc_now(),
     )
-    return support, inspector.describer.describe(anomaly, region, frame_bgr)
+    return Described(support, inspector.describer.describe(after, region, frame_bgr), taught, teaching)
+
+
+def _taught(
+    inspector: Inspector,
+    path: Path,
+    untaught: Anomaly,
+    before: Anomaly,
+    frame_hw: tuple[int, int],
+    box_xyxy: BoxXyxy | None,
+) -> tuple[Anomaly, TaughtPatches | None, Teaching | None]:
+    """The picture as it is seen from now on, and what is kept for that; `before` and nothing if it was not missed."""
+    thresholds, score = inspector.manifest.thresholds, inspector.manifest.score
+    peak = _region(inspector, before, frame_hw, box_xyxy).peak_score
+    passed = before.anomaly_score <= inspector.image_threshold
+    if not passed and not (box_xyxy and peak <= thresholds.pixel_threshold):
+        return before, None, None
+    region = _region(inspector, untaught, frame_hw, box_xyxy)
+    taught = teach(untaught, region, inspector.bank, score, thresholds)
+    after = raise_scores(untaught, inspector.taught + taught, inspector.bank, score) if taught else before
+    patches = len(taught) if taught else 0
+    if passed:
+        scores = before.anomaly_score, after.anomaly_score, inspector.image_threshold
+        return after, taught, Teaching(str(path), "picture", *scores, patches)
+    peaks = peak, _region(inspector, after, frame_hw, box_xyxy).peak_score, thresholds.pixel_threshold
+    return after, taught, Teaching(str(path), "box", *peaks, patches)
+
+
+def _region(inspector: Inspector, anomaly: Anomaly, frame_hw: tuple[int, int], box_xyxy: BoxXyxy | None) -> OddRegion:
+    if box_xyxy:
+        return region_from_box(anomaly.anomaly_map, box_xyxy, frame_hw)
+    return inspector.find_regions(anomaly)[0]
 
 
 def check_box(box_xyxy: BoxXyxy, frame_hw: tuple[int, int]) -> BoxXyxy:
@@ -130,8 +195,7 @@ def class_quality(inspector: Inspector, store: ClassStore, name: str) -> ClassQu
 def _leave_out(inspector: Inspector, store: ClassStore, row: int) -> LeaveOneOut:
     left_out = store.supports[row]
     keep = [i for i in range(len(store.supports)) if i != row]
-    rest = replace(store, supports=tuple(store.supports[i] for i in keep), descriptors=store.descriptors[keep])
-    ranking = inspector.classifier_for(rest).rank(store.descriptors[row])
+    ranking = inspector.classifier_for(store.keeping(keep)).rank(store.descriptors[row])
     scores = {c.defect_class: c.relation_score for c in ranking}
     own = scores.pop(left_out.defect_class, None)
     nearest = next(iter(scores), None)

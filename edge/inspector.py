@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from edge.anomaly import Anomaly, detect
 from edge.bundle import Bundle
 from edge.class_store import ClassStore, read_class_store
+from edge.defect_bank import raise_scores
 from edge.descriptor import Describer, view_slices
 from edge.manifest import BackendName, Precision
 from edge.pictures import FrameBgr
@@ -98,7 +99,16 @@ class Inspector:
         )
 
     def detect(self, frame_bgr: FrameBgr, clock: StageClock | None = None) -> Anomaly:
-        """Preprocess, embed and compare with the memory bank."""
+        """Preprocess, embed, compare with the memory bank, and with the defects that were taught."""
+        clock = clock or StageClock()
+        anomaly = self.detect_untaught(frame_bgr, clock)
+        if not len(self.taught):
+            return anomaly
+        with clock.stage("defect_bank"):
+            return raise_scores(anomaly, self.taught, self.bank, self.manifest.score)
+
+    def detect_untaught(self, frame_bgr: FrameBgr, clock: StageClock | None = None) -> Anomaly:
+        """The same without the taught defects: what good pictures alone say."""
         clock = clock or StageClock()
         with clock.stage("preprocess"):
             images = to_network_input(frame_bgr, self.manifest.embedding)
@@ -127,12 +137,12 @@ class Inspector:
         )
 
     def reload_classes(self) -> bool:
-        """Read the enrolled classes again if their file was replaced; whether it was."""
+        """Read the enrolled classes and taught defects again if their file was replaced; whether it was."""
         stamp = _stamp(self.classes_path)
         if stamp == self._classes_stamp:
             return False
         store = read_class_store(self.classes_path, self.manifest.bundle_id, len(self.centre))
-        self.classifier = self.classifier_for(store)
+        self.classifier, self.taught = self.classifier_for(store), store.taught
         self._classes_stamp = stamp
         return True
 
