@@ -11,7 +11,8 @@ import numpy as np
 
 from calibration.coreset import StreamingCoreset
 from calibration.good_pictures import Embedder, Track, no_track
-from edge.bundle import detection_columns
+from edge.bundle import search_columns
+from edge.manifest import Embedding
 from edge.memory_bank import MemoryBank, MemoryBankArrays, standardise
 
 # Channel statistics settle long before this many pictures; more would only be read twice.
@@ -19,6 +20,19 @@ STATISTICS_PICTURES = 100
 REFINE_PICTURES = 200
 REFINE_STEP = 0.75  # 1 is a Lloyd step of k-means: better places, but rare good patches lose their row
 MIN_STD = 1e-6
+MIN_STRIDE = 8
+
+
+def default_tap_weights(embedding: Embedding, taps: Sequence[str] | None = None) -> dict[str, float]:
+    """Every tap of stride 8 and coarser, or `taps`, each by its stride over that of the coarsest one.
+
+    Deep features say what a patch is, fine ones where exactly; at equal weight the fine ones' noise decides.
+    """
+    strides = {tap.name: tap.stride for tap in embedding.taps}
+    for name in taps or ():
+        embedding.tap_slice(name)  # names the taps there are
+    chosen = [name for name, stride in strides.items() if (stride >= MIN_STRIDE if taps is None else name in taps)]
+    return {name: strides[name] / max(strides[other] for other in chosen) for name in chosen}
 
 
 @dataclass(frozen=True)
@@ -33,23 +47,23 @@ class BuiltBank:
 def build_bank(
     embedder: Embedder,
     paths: Sequence[Path],
-    detection_taps: tuple[str, ...],
+    tap_weights: dict[str, float],
     rows: int,
     track: Track[Any] = no_track,
 ) -> BuiltBank:
     """Three passes over `paths`: channel statistics, the streaming coreset of all, and one refinement of its rows."""
     mean, std = channel_statistics(embedder, paths[:STATISTICS_PICTURES], track)
-    columns = detection_columns(embedder.embedding, detection_taps)
-    coreset = StreamingCoreset(rows, columns)
+    search = search_columns(embedder.embedding, tap_weights)
+    coreset = StreamingCoreset(rows, search)
     numbered = enumerate(embedder.embed_paths(paths))
     for source_index, embeddings in track(numbered, "memory bank", len(paths)):
         coreset.add(standardise(embeddings, mean, std), embedder.patch_origins(source_index))
     vectors, origins, radius = coreset.result()
-    bank = MemoryBank(MemoryBankArrays(vectors, mean, std, origins[:, 0], origins[:, 1:]), columns)
+    bank = MemoryBank(MemoryBankArrays(vectors, mean, std, origins[:, 0], origins[:, 1:]), search)
     sample = enumerate(embedder.embed_paths(paths[:REFINE_PICTURES]))
     blocks = ((bank.standardise(e), embedder.patch_origins(i)) for i, e in sample)
     arrays = refine(bank, track(blocks, "refinement", min(len(paths), REFINE_PICTURES)))
-    return BuiltBank(MemoryBank(arrays, columns), radius, coreset.peak_pool_rows)
+    return BuiltBank(MemoryBank(arrays, search), radius, coreset.peak_pool_rows)
 
 
 def refine(bank: MemoryBank, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> MemoryBankArrays:

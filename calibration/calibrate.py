@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from calibration.build_bank import BuiltBank, build_bank
+from calibration.build_bank import BuiltBank, build_bank, default_tap_weights
 from calibration.detection import SCORE, Detection, calibrate_detection, split
 from calibration.good_pictures import Embedder, GoodPictures, Track, load_second_look, no_track
 from calibration.pseudo_samples import (
@@ -145,10 +145,10 @@ def _learn(
     track: Track[Any],
 ) -> Learned:
     """Bank, index (written into `folder`), thresholds and typing, each from what the one before gave."""
-    taps = options.detection_taps or tuple(t.name for t in embedder.embedding.taps if t.stride >= 8)
+    tap_weights = default_tap_weights(embedder.embedding, options.detection_taps)
     fit, held_out = split(paths)
     unseen = held_out or fit  # a small set has no unseen pictures: its own stand in, and are cross-fitted
-    built = build_bank(embedder, fit, taps, options.bank_rows, track)
+    built = build_bank(embedder, fit, tap_weights, options.bank_rows, track)
     painter = PseudoPainter.of(unseen, PSEUDO_CLASSES, options.seed)
     samples = make_pseudo_samples(embedder, painter, track)
     good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_paths(unseen[:RECALL_PICTURES])])
@@ -156,14 +156,14 @@ def _learn(
     search: Search = options.search or ("hnsw" if is_faster else "exact")
     bank = _as_on_device(folder, built.bank, index if search == "hnsw" else None)
     rate = options.false_reject_rate
-    detection = calibrate_detection(embedder, bank, taps, fit, held_out, rate, options.seed, track)
+    detection = calibrate_detection(embedder, bank, tap_weights, fit, held_out, rate, options.seed, track)
     reader = RegionReader(embedder, detection.detect, detection.thresholds.pixel.value, bank, second_look)
     whitening, descriptors, labels = describe_samples(samples, painter, reader, track)
     views = view_slices(embedder.embedding, second_look.embedding)
     typing = calibrate_typing(descriptors, labels, views, head, options.seed)
     facts = MemoryBankFacts(
         rows=bank.rows,
-        detection_taps=taps,
+        tap_weights=tap_weights,
         search_dim=bank.keys.shape[1],
         search=search,
         coreset_radius=round(built.coreset_radius, 4),
@@ -229,7 +229,7 @@ def _as_on_device(folder: Path, bank: MemoryBank, index: IndexFacts | None) -> M
     if index is None:
         return bank
     hnsw = HnswIndex.load(folder / INDEX_FILE, bank.keys.shape[1], bank.rows, index.ef)
-    return MemoryBank(bank.arrays, bank.detection_columns, hnsw)
+    return MemoryBank(bank.arrays, bank.search, hnsw)
 
 
 def _copy_graphs(pack: Path, manifest: PackManifest, folder: Path) -> None:

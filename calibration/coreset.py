@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edge.memory_bank import SearchColumns
+
 # The pool may hold this many times the rows asked for before it is thinned.
 POOL_FACTOR = 6
 
@@ -39,7 +41,7 @@ class StreamingCoreset:
     """
 
     rows: int
-    search_columns: np.ndarray
+    search: SearchColumns
     radius: float = 0.0
     peak_pool_rows: int = 0
     _vectors: list[np.ndarray] = field(default_factory=list)
@@ -65,16 +67,16 @@ class StreamingCoreset:
 
     def _thin(self, rows: int) -> None:
         vectors, origins = np.concatenate(self._vectors), np.concatenate(self._origins)
-        chosen, left = greedy_k_center(np.ascontiguousarray(vectors[:, self.search_columns]), rows)
+        chosen, left = greedy_k_center(self.search.keys(vectors), rows)
         self._vectors, self._origins = [vectors[chosen]], [origins[chosen]]
         self.radius = max(self.radius, left)
         self._left_in_all += left  # a patch's cover may itself be thinned out later: the steps add up
 
     def _distance_to_pool(self, vectors: np.ndarray) -> np.ndarray:
-        queries = vectors[:, self.search_columns]
+        queries = self.search.keys(vectors)
         nearest_sq = np.full(len(queries), np.inf, dtype=np.float32)
         for part in self._vectors:
-            keys = part[:, self.search_columns]
+            keys = self.search.keys(part)
             closeness = queries @ keys.T - 0.5 * np.einsum("md,md->m", keys, keys)
             nearest_sq = np.minimum(
                 nearest_sq, np.einsum("nd,nd->n", queries, queries) - 2 * closeness.max(1, initial=-np.inf)

@@ -59,7 +59,7 @@ class Detection:
 def calibrate_detection(
     embedder: Embedder,
     bank: MemoryBank,
-    taps: tuple[str, ...],
+    tap_weights: dict[str, float],
     fit: Sequence[Path],
     held_out: Sequence[Path],
     false_reject_rate: float,
@@ -68,11 +68,11 @@ def calibrate_detection(
 ) -> Detection:
     """fit: what the bank was made from. held_out: unseen by it; empty for a small set, which is cross-fitted.
 
-    taps: that the bank searches.
+    tap_weights: that the bank searches with.
     """
     if not held_out:
         folds = track(range(FOLDS), "thresholds", FOLDS)
-        maps = np.concatenate([_cross_fitted_maps(embedder, fit, taps, bank.rows, fold) for fold in folds])
+        maps = np.concatenate([_cross_fitted_maps(embedder, fit, tap_weights, bank.rows, fold) for fold in folds])
         thresholds = choose_thresholds(normalised_as_unseen(maps), false_reject_rate)
         return Detection(bank, place_statistics(maps), None, thresholds)
     maps = distance_maps(embedder, bank, track(held_out, "thresholds", len(held_out)))
@@ -124,8 +124,8 @@ def choose_thresholds(unseen_maps: np.ndarray, false_reject_rate: float) -> Thre
 
 
 def _cross_fitted_maps(
-    embedder: Embedder, paths: Sequence[Path], taps: tuple[str, ...], rows: int, fold: int
+    embedder: Embedder, paths: Sequence[Path], tap_weights: dict[str, float], rows: int, fold: int
 ) -> np.ndarray:
     """Maps of a quarter of the pictures, by a bank of as many rows built without them."""
     rest = [path for i, path in enumerate(paths) if i % FOLDS != fold]
-    return distance_maps(embedder, build_bank(embedder, rest, taps, rows).bank, paths[fold::FOLDS])
+    return distance_maps(embedder, build_bank(embedder, rest, tap_weights, rows).bank, paths[fold::FOLDS])

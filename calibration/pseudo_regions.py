@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from calibration.build_bank import build_bank
+from calibration.build_bank import build_bank, default_tap_weights
 from calibration.detection import SCORE, choose_thresholds
 from calibration.episodes import EpisodePool
 from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
@@ -79,8 +79,8 @@ def load_product(
     """Build a bank from a part of the first `limit` pictures and keep the others to paint on."""
     paths = pictures.paths[:limit]
     in_bank = round(BANK_SHARE * len(paths))
-    taps = tuple(tap.name for tap in embedder.embedding.taps if tap.stride >= 8)
-    bank = build_bank(embedder, paths[:in_bank], taps, bank_rows, track).bank
+    tap_weights = default_tap_weights(embedder.embedding)
+    bank = build_bank(embedder, paths[:in_bank], tap_weights, bank_rows, track).bank
     clean = tuple(_shrunk(read_picture(path), OVERSAMPLING * embedder.embedding.input_size) for path in paths[in_bank:])
     neutral = neutral_places(embedder.embedding.grid_hw)
     maps = np.stack([detect(embedder.embed(frame), bank, neutral, SCORE).patch_scores for frame in clean])

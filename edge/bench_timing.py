@@ -109,7 +109,7 @@ def time_frames(inspector: Inspector, frame_bgr: FrameBgr, frames: int) -> Laten
 def time_search(inspector: Inspector, frame_bgr: FrameBgr) -> SearchFigures:
     """Exact and HNSW search of the same patches in turns; the bank's own columns and `ef`."""
     bank = inspector.bank
-    queries = np.ascontiguousarray(inspector.detect(frame_bgr).standardised[:, bank.detection_columns])
+    queries = bank.search.keys(inspector.detect(frame_bgr).standardised)
     index = load_index(inspector.bundle)
     exact_ms, hnsw_ms = [], []
     for _ in range(SEARCH_ROUNDS):

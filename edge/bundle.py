@@ -15,7 +15,7 @@ from edge.descriptor import DESCRIPTOR_NAME, Whitening, descriptor_dim
 from edge.discriminator import DISCRIMINATOR_FILE, Discriminator, DiscriminatorArrays
 from edge.errors import BundleError
 from edge.manifest import BackendName, BundleManifest, Embedding, Precision, read_manifest
-from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays
+from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays, SearchColumns
 from edge.second_look import SecondLook
 
 CENTRE_FILE = "descriptor_centre.npy"
@@ -89,8 +89,8 @@ class Bundle:
         """The bank, searched as the manifest says."""
         facts = self.manifest.memory_bank
         arrays = MemoryBankArrays.load(self.folder / BANK_FILE)
-        columns = detection_columns(self.manifest.embedding, facts.detection_taps)
-        if arrays.vectors.shape != (facts.rows, self.manifest.embedding.dim) or len(columns) != facts.search_dim:
+        search = search_columns(self.manifest.embedding, facts.tap_weights)
+        if arrays.vectors.shape != (facts.rows, self.manifest.embedding.dim) or len(search.columns) != facts.search_dim:
             raise BundleError(
                 f"{self.folder}: memory bank is {arrays.vectors.shape}, the manifest says {facts.rows} rows of "
                 f"{self.manifest.embedding.dim}; calibrate again"
@@ -98,7 +98,7 @@ class Bundle:
         index = None
         if facts.search == "hnsw" and facts.index:
             index = HnswIndex.load(self.folder / INDEX_FILE, facts.search_dim, facts.rows, facts.index.ef)
-        return MemoryBank(arrays, columns, index)
+        return MemoryBank(arrays, search, index)
 
     def load_place_statistics(self) -> PlaceStatistics:
         """What good parts show at each place of the patch grid."""
@@ -123,10 +123,12 @@ class Bundle:
         return np.asarray(centre, dtype=np.float32)
 
 
-def detection_columns(embedding: Embedding, taps: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Columns of a patch embedding that the memory bank searches."""
-    slices = [embedding.tap_slice(tap) for tap in taps]
-    return np.concatenate([np.arange(s.start, s.stop, dtype=np.int64) for s in slices])
+def search_columns(embedding: Embedding, tap_weights: dict[str, float]) -> SearchColumns:
+    """Columns of a patch embedding that the memory bank searches, and how much each counts."""
+    slices = {tap: embedding.tap_slice(tap) for tap in tap_weights}
+    columns = [np.arange(s.start, s.stop, dtype=np.int64) for s in slices.values()]
+    weights = [np.full(s.stop - s.start, tap_weights[tap], dtype=np.float32) for tap, s in slices.items()]
+    return SearchColumns(np.concatenate(columns), np.concatenate(weights))
 
 
 def graph_files(graphs: dict[str, str]) -> list[str]:

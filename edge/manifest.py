@@ -119,10 +119,13 @@ class PackManifest(Facts):
 
 
 class MemoryBankFacts(Facts):
-    """The memory bank and its HNSW index (which stores neither space nor dimension itself)."""
+    """The memory bank and its HNSW index (which stores neither space nor dimension itself).
+
+    tap_weights: the taps that are searched, and what their features are multiplied by before the distance.
+    """
 
     rows: int
-    detection_taps: tuple[str, ...]
+    tap_weights: dict[str, float]
     space: Literal["l2"] = "l2"
     search_dim: int
     search: Search = "hnsw"

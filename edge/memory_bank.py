@@ -58,13 +58,30 @@ class MemoryBankArrays:
         return arrays
 
 
-class MemoryBank:
-    """Nearest good patch by L2 distance over the detection columns, exact or through HNSW."""
+@dataclass(frozen=True)
+class SearchColumns:
+    """The columns of a patch embedding that distances are taken over. columns: (d,). weights: (d,) of each."""
 
-    def __init__(self, arrays: MemoryBankArrays, detection_columns: Ints, index: HnswIndex | None = None) -> None:
+    columns: Ints
+    weights: Floats
+
+    @classmethod
+    def alike(cls, columns: Ints) -> SearchColumns:
+        """Every column counts the same."""
+        return cls(columns, np.ones(len(columns), dtype=np.float32))
+
+    def keys(self, standardised: Floats) -> Floats:
+        """(N, D) -> (N, d) contiguous, in the units that are searched."""
+        return np.ascontiguousarray(standardised[:, self.columns] * self.weights)
+
+
+class MemoryBank:
+    """Nearest good patch by L2 distance over the search columns, exact or through HNSW."""
+
+    def __init__(self, arrays: MemoryBankArrays, search: SearchColumns, index: HnswIndex | None = None) -> None:
         self.arrays = arrays
-        self.detection_columns = detection_columns
-        self._keys = np.ascontiguousarray(arrays.vectors[:, detection_columns])  # (M, d)
+        self.search = search
+        self._keys = search.keys(arrays.vectors)  # (M, d)
         half_norms = 0.5 * np.einsum("md,md->m", self._keys, self._keys)
         keys_with_norm = np.concatenate([self._keys, -half_norms[:, np.newaxis]], axis=1)
         self._keys_with_norm_t = np.ascontiguousarray(keys_with_norm.T)  # (d + 1, M)
@@ -77,25 +94,19 @@ class MemoryBank:
 
     @property
     def keys(self) -> Floats:
-        """(M, d) float32, the columns that are searched."""
+        """(M, d) float32, what is searched."""
         return self._keys
 
     def standardise(self, patch_embeddings: Floats) -> Floats:
         """(N, D) backbone units -> (N, D), see `standardise`."""
         return standardise(patch_embeddings, self.arrays.feature_mean, self.arrays.feature_std)
 
-    def search_columns(self, standardised: Floats) -> Floats:
-        """(N, D) -> (N, d), the detection columns; no copy when they are all there is."""
-        if len(self.detection_columns) == standardised.shape[1]:
-            return np.ascontiguousarray(standardised)
-        return np.ascontiguousarray(standardised[:, self.detection_columns])
-
     def nearest(self, standardised: Floats) -> tuple[Floats, Ints]:
-        """(N, D) standardised -> L2 distances (N,) over the detection columns, bank rows (N,).
+        """(N, D) standardised -> L2 distances (N,) over the search columns, bank rows (N,).
 
         A patch that is not finite gets distance NaN, which is never `<= threshold`.
         """
-        queries = self.search_columns(standardised)
+        queries = self.search.keys(standardised)
         rows = self._index.nearest_rows(queries) if self._index else self.nearest_rows_exact(queries)
         # The distance is taken anew from the vectors, so HNSW and exact search agree to the last bit.
         difference = queries - self._keys[rows]

@@ -13,8 +13,9 @@ Mask = npt.NDArray[np.bool_]
 BoxXyxy = tuple[int, int, int, int]
 
 MAX_REGIONS = 8
-# A picture over the image threshold with no cell over the pixel threshold still has a strangest place.
-PEAK_FRACTION = 0.8
+# A region reaches as far as the map stays over this share of its peak's height over the picture's median: a fixed
+# level would cut faint defects to a dot and flood strong ones, and a defect's outline is half of what names it.
+OUTLINE = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,23 @@ class OddRegion:
 
 
 def find_regions(anomaly_map: Floats, pixel_threshold: float, at_least_one: bool = False) -> list[OddRegion]:
-    """8-connected cells over `pixel_threshold`, strongest first, MAX_REGIONS at most.
+    """8-connected cells over `pixel_threshold` are one region, outlined around its peak; strongest first.
 
-    `at_least_one`: when none is over it, the cells around the peak with PEAK_FRACTION of its height over the median.
+    The outline is at OUTLINE of the peak's height over the picture's median. MAX_REGIONS at most, no cell in two of
+    them. `at_least_one`: when nothing is over the threshold, the region of the strangest cell.
     """
-    regions = _components(anomaly_map, anomaly_map > pixel_threshold)
-    if not regions and at_least_one:
-        base, peak = float(np.median(anomaly_map)), float(anomaly_map.max())
-        regions = _components(anomaly_map, anomaly_map >= base + PEAK_FRACTION * (peak - base))[:1]
-    return regions[:MAX_REGIONS]
+    base = float(np.median(anomaly_map))
+    left = anomaly_map.copy()
+    regions: list[OddRegion] = []
+    while len(regions) < MAX_REGIONS:
+        peak = float(left.max())
+        if not (peak > pixel_threshold or (at_least_one and not regions)):
+            break
+        peak_cell = int(left.argmax())
+        region = OddRegion(_component(left >= base + OUTLINE * (peak - base), peak_cell), peak)
+        regions.append(region)
+        left[region.mask | _component(left > pixel_threshold, peak_cell)] = -np.inf
+    return regions
 
 
 def region_from_box(anomaly_map: Floats, box_xyxy: BoxXyxy, frame_hw: tuple[int, int]) -> OddRegion:
@@ -64,7 +73,7 @@ def region_from_box(anomaly_map: Floats, box_xyxy: BoxXyxy, frame_hw: tuple[int,
     return OddRegion(mask, float(anomaly_map[mask].max()))
 
 
-def _components(anomaly_map: Floats, over: Mask) -> list[OddRegion]:
-    count, labels = cv2.connectedComponents(over.astype(np.uint8), connectivity=8)
-    regions = [OddRegion(mask, float(anomaly_map[mask].max())) for mask in (labels == n for n in range(1, count))]
-    return sorted(regions, key=lambda region: region.peak_score, reverse=True)
+def _component(over: Mask, cell: int) -> Mask:
+    """The 8-connected part of `over` that holds the cell of this flat index."""
+    _, labels = cv2.connectedComponents(over.astype(np.uint8), connectivity=8)
+    return np.asarray(over & (labels == labels.ravel()[cell]), dtype=np.bool_)

@@ -51,7 +51,7 @@ def index_bank(
 
 def recall_at_1(index: HnswIndex, bank: MemoryBank, standardised: np.ndarray) -> float:
     """Share of (n, D) patches whose neighbour through the index is as near as the exact one."""
-    queries = np.ascontiguousarray(standardised[:, bank.detection_columns])
+    queries = bank.search.keys(standardised)
     exact = np.linalg.norm(queries - bank.keys[bank.nearest_rows_exact(queries)], axis=1)
     found = np.linalg.norm(queries - bank.keys[index.nearest_rows(queries)], axis=1)
     return float(np.mean(found <= exact * (1 + 1e-5)))

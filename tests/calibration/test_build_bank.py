@@ -7,10 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.build_bank import REFINE_STEP, BuiltBank, build_bank, channel_statistics, refine
+from calibration.build_bank import (
+    REFINE_STEP,
+    BuiltBank,
+    build_bank,
+    channel_statistics,
+    default_tap_weights,
+    refine,
+)
 from calibration.good_pictures import Embedder
+from edge.errors import BundleError
 from edge.manifest import PackManifest, read_manifest
-from edge.memory_bank import MemoryBank, MemoryBankArrays
+from edge.memory_bank import MemoryBank, MemoryBankArrays, SearchColumns
 
 PICTURES, ROWS = 5, 40
 
@@ -21,7 +29,7 @@ def bank_of(vectors: list[list[float]], columns: list[int]) -> MemoryBank:
     rows, dim = array.shape
     origins = np.array([[0, i] for i in range(rows)])
     arrays = MemoryBankArrays(array, np.zeros(dim), np.ones(dim), np.full(rows, 7), origins)
-    return MemoryBank(arrays, np.array(columns))
+    return MemoryBank(arrays, SearchColumns.alike(np.array(columns)))
 
 
 def block(*patches: list[float], source: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +85,7 @@ def paths(good_dir: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def built(embedder: Embedder, paths: list[Path]) -> BuiltBank:
     """A small bank of them."""
-    return build_bank(embedder, paths, ("s8", "s16"), ROWS)
+    return build_bank(embedder, paths, {"s8": 0.5, "s16": 1.0}, ROWS)
 
 
 def test_channel_statistics_are_those_of_all_patches(embedder: Embedder, paths: list[Path]) -> None:
@@ -113,7 +121,7 @@ def test_without_moving_a_row_is_the_very_patch_its_provenance_names(
     monkeypatch: pytest.MonkeyPatch, embedder: Embedder, paths: list[Path]
 ) -> None:
     monkeypatch.setattr("calibration.build_bank.REFINE_STEP", 0.0)
-    bank = build_bank(embedder, paths[:3], ("s8", "s16"), ROWS).bank
+    bank = build_bank(embedder, paths[:3], {"s8": 0.5, "s16": 1.0}, ROWS).bank
     patches = [bank.standardise(e) for e in embedder.embed_paths(paths[:3])]
     _, w = embedder.embedding.grid_hw
     for row in range(ROWS):
@@ -126,7 +134,16 @@ def test_every_patch_lies_within_the_coreset_radius_before_refinement(
     monkeypatch: pytest.MonkeyPatch, embedder: Embedder, paths: list[Path]
 ) -> None:
     monkeypatch.setattr("calibration.build_bank.REFINE_STEP", 0.0)
-    built = build_bank(embedder, paths, ("s16",), ROWS)
+    built = build_bank(embedder, paths, {"s16": 1.0}, ROWS)
     farthest = max(built.bank.nearest(built.bank.standardise(e))[0].max() for e in embedder.embed_paths(paths))
     assert farthest <= built.coreset_radius + 1e-2
     assert built.peak_pool_rows <= 6 * ROWS + embedder.embedding.grid_hw[0] ** 2
+
+
+def test_a_tap_counts_by_its_stride_over_the_coarsest(pack_dir: Path) -> None:
+    embedding = read_manifest(pack_dir, PackManifest).embedding
+
+    assert default_tap_weights(embedding) == {"s8": 0.5, "s16": 1.0}
+    assert default_tap_weights(embedding, ["s8"]) == {"s8": 1.0}
+    with pytest.raises(BundleError, match="no tap 's4'"):
+        default_tap_weights(embedding, ["s4"])

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.coreset import POOL_FACTOR, StreamingCoreset, greedy_k_center
+from edge.memory_bank import SearchColumns
 
 ROUNDING = 1e-2  # of float32 distances taken as |q|^2 - 2 q.k + |k|^2, over values up to some tens
 
@@ -61,7 +62,7 @@ def streams(draw: st.DrawFn) -> tuple[list[np.ndarray], int]:
 
 def fill(blocks: list[np.ndarray], rows: int, columns: np.ndarray | None = None) -> StreamingCoreset:
     """A coreset of `blocks`; the origin of a patch is (block, 0, row in the block)."""
-    coreset = StreamingCoreset(rows, np.arange(blocks[0].shape[1]) if columns is None else columns)
+    coreset = StreamingCoreset(rows, SearchColumns.alike(np.arange(blocks[0].shape[1]) if columns is None else columns))
     for number, block in enumerate(blocks):
         origins = [(number, 0, row) for row in range(len(block))]
         coreset.add(block, np.array(origins, dtype=np.int64))

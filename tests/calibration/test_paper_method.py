@@ -30,7 +30,7 @@ from calibration.paper_textures import paper_textures
 from edge.anomaly import Anomaly
 from edge.errors import CalibrationError
 from edge.inspector import Inspector
-from edge.memory_bank import MemoryBank, MemoryBankArrays
+from edge.memory_bank import MemoryBank, MemoryBankArrays, SearchColumns
 
 KINDS: tuple[NetworkKind, ...] = ("contrastive", "relation")
 CLASSES, PER_CLASS, GRID, D = 12, 10, (2, 2), 8
@@ -93,7 +93,7 @@ def tiny_bank() -> MemoryBank:
     vectors = np.array([[0, 0], [10, 10]], np.float32)
     yx = np.zeros((2, 2), np.int64)
     ones = np.ones(2, np.float32)
-    return MemoryBank(MemoryBankArrays(vectors, 0 * ones, ones, yx[:, 0], yx), np.arange(2))
+    return MemoryBank(MemoryBankArrays(vectors, 0 * ones, ones, yx[:, 0], yx), SearchColumns.alike(np.arange(2)))
 
 
 def test_a_residual_is_what_a_patch_has_over_its_nearest_good_patch() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.place_statistics import MIN_STD, neutral_places, place_statistics
+from calibration.place_statistics import MIN_STD, neutral_places, normalised_as_unseen, place_statistics
 
 
 def test_places_that_are_alike_keep_their_mean_and_deviation() -> None:
@@ -48,3 +48,24 @@ def test_neutral_places_change_nothing() -> None:
     places = neutral_places((2, 3))
     distances = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.testing.assert_array_equal((distances - places.mean) / places.std, distances)
+
+
+def test_a_picture_is_normalised_by_the_others_alone() -> None:
+    maps = np.random.default_rng(0).normal(5, 2, (6, 4, 4)).astype(np.float32)
+    others = place_statistics(maps[1:])
+
+    unseen = normalised_as_unseen(maps)
+
+    np.testing.assert_allclose(unseen[0], (maps[0] - others.mean) / others.std, rtol=1e-4, atol=1e-4)
+
+
+def test_an_odd_one_out_does_not_hide_in_its_own_statistics() -> None:
+    maps = np.random.default_rng(0).normal(0, 1, (20, 4, 4)).astype(np.float32)
+    maps[7] += 30
+    places = place_statistics(maps)
+
+    assert normalised_as_unseen(maps)[7].max() > 3 * ((maps[7] - places.mean) / places.std).max()
+
+
+def test_one_picture_is_its_own_measure() -> None:
+    assert np.abs(normalised_as_unseen(np.full((1, 3, 3), 7.0))).max() == 0

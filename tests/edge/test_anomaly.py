@@ -12,7 +12,7 @@ import pytest
 from edge.anomaly import MAP_SCALE, Anomaly, PlaceStatistics, detect, enlarge, mean_of_top_fraction, smooth
 from edge.errors import BundleError
 from edge.manifest import ScoreFacts
-from edge.memory_bank import MemoryBank, MemoryBankArrays
+from edge.memory_bank import MemoryBank, MemoryBankArrays, SearchColumns
 
 Floats = npt.NDArray[np.float32]
 
@@ -26,7 +26,7 @@ BANK = MemoryBank(
         source_index=np.zeros(1, np.int64),
         patch_yx=np.zeros((1, 2), np.int64),
     ),
-    np.array([0, 1]),
+    SearchColumns.alike(np.array([0, 1])),
 )
 NEUTRAL = PlaceStatistics(np.zeros(GRID_HW, np.float32), np.ones(GRID_HW, np.float32))
 

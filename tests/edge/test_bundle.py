@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import run_oddkind
 
-from edge.bundle import CENTRE_FILE, PLACES_FILE, WHITENING_FILE, Bundle, detection_columns, graph_files
+from edge.bundle import CENTRE_FILE, PLACES_FILE, WHITENING_FILE, Bundle, graph_files, search_columns
 from edge.errors import BundleError
 from edge.inspector import Inspector
 from edge.manifest import MANIFEST_NAME, BundleManifest, read_manifest, write_manifest
@@ -163,14 +163,15 @@ def test_both_searches_of_one_bundle_agree(bundle: Path) -> None:
     assert np.mean(rows == np.arange(exact.rows)) >= 0.98
 
 
-def test_detection_columns_are_those_of_the_taps(bundle: Path) -> None:
+def test_search_columns_are_those_of_the_taps_with_their_weights(bundle: Path) -> None:
     embedding = read_manifest(bundle, BundleManifest).embedding
-    first, second = (tap.name for tap in embedding.taps)
+    first, second = embedding.taps
 
-    columns = detection_columns(embedding, (second, first))
+    search = search_columns(embedding, {second.name: 1.0, first.name: 0.5})
 
-    assert sorted(columns.tolist()) == list(range(embedding.dim))
-    assert columns[0] == embedding.taps[0].channels
+    assert sorted(search.columns.tolist()) == list(range(embedding.dim))
+    assert search.columns[0] == first.channels
+    assert search.weights.tolist() == [1.0] * second.channels + [0.5] * first.channels
 
 
 def test_an_openvino_graph_is_two_files() -> None:

@@ -24,7 +24,7 @@ from edge.descriptor import (
 )
 from edge.errors import BundleError
 from edge.manifest import Embedding, Tap
-from edge.memory_bank import MemoryBank, MemoryBankArrays
+from edge.memory_bank import MemoryBank, MemoryBankArrays, SearchColumns
 from edge.regions import OddRegion, region_from_box
 from edge.second_look import SecondLook
 
@@ -52,7 +52,7 @@ finite = st.floats(-100, 100, width=32)
 def bank() -> MemoryBank:
     zeros = np.zeros(3, np.float32)
     arrays = MemoryBankArrays(BANK_ROWS, zeros, zeros + 1, np.zeros(2, np.int64), np.zeros((2, 2), np.int64))
-    return MemoryBank(arrays, np.arange(3))
+    return MemoryBank(arrays, SearchColumns.alike(np.arange(3)))
 
 
 def anomaly_of(standardised: Floats) -> Anomaly:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import BundleError
-from edge.memory_bank import QUERY_BLOCK, HnswIndex, MemoryBank, MemoryBankArrays, standardise
+from edge.memory_bank import QUERY_BLOCK, HnswIndex, MemoryBank, MemoryBankArrays, SearchColumns, standardise
 
 Floats = npt.NDArray[np.float32]
 
@@ -32,7 +32,7 @@ def arrays_of(vectors: Floats) -> MemoryBankArrays:
 
 def bank_of(vectors: Floats, columns: list[int] | None = None, index: HnswIndex | None = None) -> MemoryBank:
     picked = np.array(columns if columns is not None else range(vectors.shape[1]), np.int64)
-    return MemoryBank(arrays_of(vectors), picked, index)
+    return MemoryBank(arrays_of(vectors), SearchColumns.alike(picked), index)
 
 
 def clustered(rows: int, dim: int, seed: int) -> Floats:
@@ -57,7 +57,7 @@ def test_distances_can_be_checked_with_a_ruler() -> None:
     assert rows.tolist() == [0, 1, 0]
 
 
-def test_only_detection_columns_count() -> None:
+def test_only_search_columns_count() -> None:
     bank = bank_of(np.array([[0, 0, 0], [9, 1, 9]], np.float32), columns=[1])
 
     distances, rows = bank.nearest(np.array([[0, 1.25, 0]], np.float32))
@@ -218,3 +218,12 @@ def test_a_bank_without_one_of_its_arrays_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BundleError, match="not a memory bank"):
         MemoryBankArrays.load(tmp_path / "bank.npz")
+
+
+def test_a_column_counts_by_its_weight() -> None:
+    vectors = np.array([[0, 0]], np.float32)
+    bank = MemoryBank(arrays_of(vectors), SearchColumns(np.array([0, 1]), np.array([0.5, 1.0], np.float32)))
+
+    distances, _ = bank.nearest(np.array([[6, 4]], np.float32))
+
+    assert distances.tolist() == [5.0]  # of 3 and 4

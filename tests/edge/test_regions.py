@@ -123,11 +123,11 @@ def test_regions_are_what_lies_over_the_threshold_strongest_first() -> None:
 
 def test_nothing_over_the_threshold_is_no_region_unless_one_is_asked_for() -> None:
     anomaly_map = np.zeros((5, 5), np.float32)
-    anomaly_map[2, 1], anomaly_map[2, 2], anomaly_map[2, 3] = 0.9, 1.0, 0.7
+    anomaly_map[2, 1], anomaly_map[2, 2], anomaly_map[2, 3] = 0.5, 1.0, 0.4
 
     assert find_regions(anomaly_map, pixel_threshold=2.0) == []
     (strangest,) = find_regions(anomaly_map, pixel_threshold=2.0, at_least_one=True)
-    assert np.argwhere(strangest.mask).tolist() == [[2, 1], [2, 2]]  # 0.8 of the height and more
+    assert np.argwhere(strangest.mask).tolist() == [[2, 1], [2, 2]]  # half of the height and more
 
 
 def test_a_flat_map_has_one_region_when_one_is_asked_for() -> None:
@@ -156,3 +156,22 @@ def test_every_cell_a_box_touches_belongs_to_it(box: BoxXyxy, cells: int) -> Non
 
     assert int(region.mask.sum()) == cells
     assert region.peak_score == anomaly_map[region.mask].max()
+
+
+def test_a_region_is_outlined_at_half_its_own_height() -> None:
+    anomaly_map = np.zeros((3, 20), np.float32)
+    anomaly_map[1, 2:9] = [2, 4, 6, 8, 6, 4, 2]  # half of 8 is 4: five cells, though all seven are over 1
+    anomaly_map[1, 14:17] = [1.2, 2, 0.9]  # half of 2 is 1: two cells
+
+    strong, faint = find_regions(anomaly_map, pixel_threshold=1.0)
+
+    assert np.flatnonzero(strong.mask[1]).tolist() == [3, 4, 5, 6, 7]
+    assert np.flatnonzero(faint.mask[1]).tolist() == [14, 15]
+
+
+def test_a_peak_on_the_slope_of_a_stronger_one_is_no_region_of_its_own() -> None:
+    anomaly_map = np.zeros((3, 20), np.float32)
+    anomaly_map[1, 2:8] = [2, 9, 3, 3.5, 3, 2]
+
+    assert len(find_regions(anomaly_map, pixel_threshold=1.0)) == 1
+    assert len(find_regions(anomaly_map, pixel_threshold=3.2)) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays
+from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays, SearchColumns
 from export.bank_index import (
     EF_LADDER,
     MIN_RECALL_GOOD,
@@ -24,7 +24,7 @@ def random_bank(rows: int, dim: int = DIM, seed: int = 0) -> MemoryBank:
     """Rows without any structure: the hardest for a graph. The last feature is not searched."""
     vectors = np.random.default_rng(seed).normal(size=(rows, dim + 1)).astype(np.float32)
     arrays = MemoryBankArrays(vectors, np.zeros(dim + 1), np.ones(dim + 1), np.zeros(rows), np.zeros((rows, 2)))
-    return MemoryBank(arrays, np.arange(dim))
+    return MemoryBank(arrays, SearchColumns.alike(np.arange(dim)))
 
 
 def queries(count: int, dim: int = DIM, seed: int = 1) -> np.ndarray:
@@ -35,8 +35,8 @@ def queries(count: int, dim: int = DIM, seed: int = 1) -> np.ndarray:
 def brute_force_recall(folder: Path, bank: MemoryBank, ef: int, patches: np.ndarray) -> float:
     """Share of patches whose row from the file is the one that a plain loop finds."""
     index = HnswIndex.load(folder / INDEX_FILE, bank.keys.shape[1], bank.rows, ef)
-    found = index.nearest_rows(patches[:, bank.detection_columns])
-    true = [int(np.linalg.norm(bank.keys - q[bank.detection_columns], axis=1).argmin()) for q in patches]
+    found = index.nearest_rows(bank.search.keys(patches))
+    true = [int(np.linalg.norm(bank.keys - bank.search.keys(q[np.newaxis]), axis=1).argmin()) for q in patches]
     return float(np.mean(found == true))
 
 
@@ -78,7 +78,10 @@ def test_few_rows_are_searched_exactly_and_many_through_the_graph(tmp_path: Path
 
 def test_two_rows_at_the_same_distance_both_count_as_found() -> None:
     vectors = np.array([[1, 0], [1, 0], [-1, 0]], dtype=np.float32)
-    bank = MemoryBank(MemoryBankArrays(vectors, np.zeros(2), np.ones(2), np.zeros(3), np.zeros((3, 2))), np.arange(2))
+    bank = MemoryBank(
+        MemoryBankArrays(vectors, np.zeros(2), np.ones(2), np.zeros(3), np.zeros((3, 2))),
+        SearchColumns.alike(np.arange(2)),
+    )
     index = HnswIndex.build(bank.keys, M=4, ef_construction=10, seed=0, ef=3)
     assert recall_at_1(index, bank, np.array([[2, 0], [0, 5]], dtype=np.float32)) == 1.0
 
