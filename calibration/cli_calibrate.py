@@ -1,18 +1,23 @@
-"""`oddkind calibrate`: good pictures and a model pack become a bundle."""
+"""`oddkind calibrate`: good pictures and a model pack become a bundle, or make a bundle better."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from edge.cli_options import json_option, overwrite_option, progress
+from edge.errors import UsageError
 
 
 @click.command()
 @click.argument("good", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--pack", type=click.Path(path_type=Path), required=True, help="Model pack from `oddkind export`.")
+@click.option("--pack", type=click.Path(path_type=Path), help="Model pack from `oddkind export`; not with --add.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder the bundle is written to.")
+@click.option("--add", is_flag=True, help="Add GOOD, pictures or folders of them, to the bundle at --out.")
+@click.option("--even-far", is_flag=True, help="With --add: also pictures that score like defects.")
 @click.option("--bank-rows", default=2000, show_default=True, help="Rows of the memory bank.")
 @click.option("--false-reject-rate", default=0.01, show_default=True, help="Share of good parts that may be rejected.")
 @click.option(
@@ -40,10 +45,14 @@ from edge.cli_options import json_option, overwrite_option, progress
 )
 @overwrite_option
 @json_option
+@click.pass_context
 def calibrate(
+    ctx: click.Context,
     good: tuple[Path, ...],
-    pack: Path,
+    pack: Path | None,
     out: Path,
+    add: bool,
+    even_far: bool,
     bank_rows: int,
     false_reject_rate: float,
     backend: str,
@@ -56,11 +65,23 @@ def calibrate(
 ) -> None:
     """Learn what is normal from folders of good pictures.
 
+    With --add a bundle learns more good pictures, such as parts that it rejected by mistake, without those it was
+    made from. Its thresholds stay, and so do enrolled classes.
+
     \b
     Example:
       oddkind calibrate pictures/good --pack pack --out bundle
       oddkind calibrate boards/*/template --pack pack --out bundle
+      oddkind calibrate --add rejected/good-1.png rejected/good-2.png --out bundle
     """
+    if add:
+        refuse_with_add(ctx)
+        add_to_bundle(good, out, even_far, as_json)
+        return
+    if pack is None or even_far:
+        raise UsageError(
+            "--even-far goes with --add" if pack else "--pack PACK is missing; make one with 'oddkind export'"
+        )
     from calibration.calibrate import Options
     from calibration.calibrate import calibrate as build
     from edge.registry import load_stage
@@ -93,6 +114,41 @@ def calibrate(
     click.echo(f"threshold   {t.image_threshold:.4f}, from {t.held_out_pictures} pictures ({t.method})")
     click.echo(f"worth       {worth}")
     click.echo(f"memory      peak {done.peak_rss_mb:.0f} MB, coreset pool at most {done.coreset_pool_rows} rows")
+
+
+def refuse_with_add(ctx: click.Context) -> None:
+    """UsageError for an option that a bundle which exists has settled."""
+    mine = ("good", "out", "add", "even_far", "as_json")
+    for name in ctx.params:
+        if name not in mine and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name.replace('_', '-')} cannot go with --add: the bundle at --out has settled it")
+
+
+def add_to_bundle(good: tuple[Path, ...], bundle: Path, even_far: bool, as_json: bool) -> None:
+    """`oddkind calibrate --add`."""
+    from calibration.add_good import FAR, add_good
+    from edge.registry import load_stage
+
+    done = add_good(good, bundle, load_stage("index_bank"), even_far, progress)
+    m, limit = done.manifest, done.manifest.thresholds.image_threshold
+    for complaint in done.unreadable:
+        click.echo(f"left out: {complaint}", err=True)
+    for picture in done.far:
+        click.echo(
+            f"left out: {picture.source} scores {picture.score_before:.2f}, over {FAR:g} times the threshold "
+            f"{limit:.2f}: is it a defect? if it is good, add it with --even-far",
+            err=True,
+        )
+    if as_json:
+        click.echo(json.dumps({**asdict(done), "manifest": m.model_dump(mode="json", exclude={"files"})}))
+        return
+    click.echo(f"bundle      {bundle}  ({m.bundle_id}){'' if done.added else ', unchanged'}")
+    click.echo(f"pictures    {len(done.added)} added, {done.known} known already, {len(done.far)} left out as too odd")
+    click.echo(f"bank        {done.rows_before} rows before, {m.memory_bank.rows} now")
+    click.echo(f"threshold   {limit:.4f}, as before")
+    click.echo(f"rejected    {done.rejected_before} of the added before, {done.rejected_after} now")
+    if done.full:
+        click.echo("full        the bank may only double; calibrate again with all good pictures", err=True)
 
 
 def worth_of_threshold(asked: float, promised: float, pictures: int) -> str:
