@@ -22,8 +22,9 @@ from edge.regions import OddRegion
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-# Distance to a taught patch over distance to the nearest good one: from 1 down the score rises, here it has risen.
-FULL_RATIO = 0.6
+# A patch is raised only nearer to a taught one than this share of its distance to the nearest good row, and of the
+# taught one's; at FULL_RATIO of that it has risen in full.
+REACH, FULL_RATIO = 0.9, 0.6
 # A patch below this share of the pixel threshold is what good parts show too; teaching it would reject them.
 MIN_ODDNESS = 0.25
 # The taught picture ends this far over the threshold, as a share of it.
@@ -38,8 +39,8 @@ MAX_PATCHES = 32  # per region, the oddest
 class TaughtPatches:
     """Patches of taught defects.
 
-    vectors: (T, d) in the units that the memory bank searches. reach: (T,) L2 distance to the nearest good row, which
-    is as far as a patch can be and still be raised. lift: (T,) what the score of the very patch rises by. support:
+    vectors: (T, d) in the units that the memory bank searches. reach: (T,) L2 distance to the nearest good row; a patch
+    must be nearer than REACH of it to be raised. lift: (T,) what the score of the very patch rises by. support:
     (T,) row of the support that it belongs to.
     """
 
@@ -146,6 +147,6 @@ def _strength(queries: Floats, distances: Floats, taught: TaughtPatches) -> Floa
     """(N, d), (N,) to the nearest good row -> (N, T) in 0..1: 0 where anything good is nearer; NaN stays NaN."""
     squares = np.einsum("nd,nd->n", queries, queries)[:, np.newaxis]
     squares = squares + np.einsum("td,td->t", taught.vectors, taught.vectors) - 2 * queries @ taught.vectors.T
-    limit = np.maximum(np.minimum(distances[:, np.newaxis], taught.reach), np.float32(1e-6))
+    limit = REACH * np.maximum(np.minimum(distances[:, np.newaxis], taught.reach), np.float32(1e-6))
     ratio = np.sqrt(np.maximum(squares, 0)) / limit
     return np.asarray(np.clip((1 - ratio) / (1 - FULL_RATIO), 0, 1), dtype=np.float32)

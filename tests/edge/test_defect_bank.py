@@ -21,7 +21,7 @@ from calibration.demo_line import render_good
 from edge.anomaly import MAP_SCALE, Anomaly, PlaceStatistics, detect
 from edge.class_store import ClassStore, Support
 from edge.cli_classes import teaching_in_words
-from edge.defect_bank import FULL_RATIO, MARGIN, MIN_LIFT, TaughtPatches, raise_scores, teach
+from edge.defect_bank import FULL_RATIO, MARGIN, MIN_LIFT, REACH, TaughtPatches, raise_scores, teach
 from edge.enrol import Teaching, enrol
 from edge.errors import BundleError, EnrolmentError
 from edge.inspector import Inspector
@@ -92,9 +92,10 @@ def test_the_very_patch_rises_by_its_lift_and_a_good_one_not_at_all() -> None:
 
 
 def test_the_rise_falls_with_the_distance_and_ends_where_something_good_is_as_near() -> None:
-    halfway = 10 * (1 + FULL_RATIO) / 2  # from the taught patch, in a direction that good is farther away
+    limit = REACH * 10  # from the taught patch, in a direction that good is farther away
+    full, halfway = FULL_RATIO * limit, (1 + FULL_RATIO) / 2 * limit
 
-    assert raised((10, 10 * FULL_RATIO), (10, halfway), (10, 10)) == pytest.approx([8, 4, 0], abs=1e-4)
+    assert raised((10, full), (10, halfway), (10, limit)) == pytest.approx([8, 4, 0], abs=1e-4)
     assert raised((5, 0), (4, 0)) == [0, 0]  # the middle between good and taught, and nearer to good
 
 
