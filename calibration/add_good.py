@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from calibration.calibrate import RECALL_PICTURES, IndexBank
 from calibration.good_pictures import Embedder, Track, no_track
-from calibration.pseudo_samples import PSEUDO_CLASSES, PseudoPainter, make_pseudo_samples, odd_patches
+from calibration.pseudo_samples import PseudoPainter, make_pseudo_samples, odd_patches
 from edge.anomaly import PlaceStatistics
 from edge.bundle import PROVENANCE_FILE
 from edge.class_store import CLASSES_FILE, LOCK_TIMEOUT_S, read_class_store
@@ -38,6 +38,7 @@ COVERED_STD = 2.0
 MAX_GROWTH = 1.0
 # A picture over this many thresholds is more likely a defect than a good part that was rejected.
 FAR = 1.5
+INDEX_PSEUDO_CLASSES = 8  # painted on added pictures, to measure the recall of the new index with
 SEED = 0
 
 
@@ -248,7 +249,7 @@ def _reindexed(
     (folder / INDEX_FILE).unlink(missing_ok=True)
     embedder = Embedder(inspector.backbone, inspector.manifest.embedding)
     good = np.concatenate([bank.standardise(e) for e in embedder.embed_paths(paths[:RECALL_PICTURES])])
-    samples = make_pseudo_samples(embedder, PseudoPainter.of(paths, PSEUDO_CLASSES, SEED), no_track)
+    samples = make_pseudo_samples(embedder, PseudoPainter.of(paths, INDEX_PSEUDO_CLASSES, SEED), no_track)
     index, _ = index_bank(folder, bank, good, odd_patches(samples, bank), inspector.manifest.memory_bank.index.seed)
     return index
 
