@@ -158,9 +158,9 @@ def _learn(
     rate = options.false_reject_rate
     detection = calibrate_detection(embedder, bank, tap_weights, fit, held_out, rate, options.seed, track)
     reader = RegionReader(embedder, detection.detect, detection.thresholds.pixel.value, bank, second_look)
-    whitening, descriptors, labels = describe_samples(samples, painter, reader, track)
+    whitening, described = describe_samples(samples, painter, reader, track)
     views = view_slices(embedder.embedding, second_look.embedding)
-    typing = calibrate_typing(descriptors, labels, views, head, options.seed)
+    typing = calibrate_typing(described.descriptors, described.supports, described.labels, views, head, options.seed)
     facts = MemoryBankFacts(
         rows=bank.rows,
         tap_weights=tap_weights,

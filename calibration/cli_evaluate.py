@@ -47,9 +47,10 @@ def evaluate(
     With several defects a picture it holds test/NAME_test.jpg and boxes/NAME.csv (x1,y1,x2,y2,type in pixels), or
     folders of that kind. Then supports are boxes, and regions are counted that lie on a true box of their name.
 
-    Heads compared on the same draws: auto (what the device does), relation (the same, with a learned head or an
-    error), views (mean cosine of the views, what a learned head must beat), cosine (whole descriptors), ridge, lda, and
-    paper (the published relation network on residual maps; needs torch and --good, and takes minutes).
+    Heads compared on the same draws: auto (what the device does, supports looked at from several sides), relation (the
+    same, with a learned head or an error), relation-once (the learned head, supports looked at once like queries, as in
+    all that follow), views (mean cosine of the views, what a learned head must beat), cosine (whole descriptors),
+    ridge, lda, and paper (the published relation network on residual maps; needs torch and --good, takes minutes).
 
     \b
     Example:

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     "good_dirs",
     type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
-    help="Folder of good pictures of one product; repeat it for more products.",
+    help="Folder of good pictures of one product; repeat it for more products.  [default: rendered products]",
 )
 @click.option(
     "--textures", type=click.Path(path_type=Path), help="Folder of textures, such as DTD.  [default: generated]"
 )
-@click.option("--classes", type=int, default=180, show_default=True, help="Pseudo-defect classes to draw.")
+@click.option("--classes", type=int, default=96, show_default=True, help="Pseudo-defect classes to draw.")
 @click.option("--episodes", type=int, default=1000, show_default=True, help="Few-shot tasks to train on.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of pseudo-defects and episodes.")
 @json_option
@@ -36,11 +35,12 @@ def pretrain(pack: Path, good_dirs: tuple[Path, ...], as_json: bool, **options: 
 
     Paints pseudo-defects on good pictures, trains a relation head on few-shot tasks made of them and writes it into
     the pack. The head is kept only if it names pseudo-defects it has never seen better than the plain cosine does.
-    Bundles calibrated afterwards use it. Needs torch; minutes on a CPU.
+    Without --good it learns from rendered products and serves every product alike. Bundles calibrated afterwards use
+    it. Needs torch; minutes on a CPU.
 
     \b
     Example:
-      oddkind pretrain --pack lite0.pack --good bottle/train/good
+      oddkind pretrain --pack lite0.pack
       oddkind pretrain --pack lite0.pack --good bottle/good --good tile/good --textures dtd/images
     """
     from calibration.pretrain import Options
@@ -64,7 +64,6 @@ def _facts(result: Pretraining) -> dict[str, Any]:
         "held_out_accuracy": {
             "cosine": round(result.accuracy.cosine, 4),
             "head": round(result.accuracy.head, 4),
-            "combined": round(result.accuracy.combined, 4),
         },
         "parity": head.parity if result.written and head else None,
     }
@@ -75,8 +74,7 @@ def _summary(pack: Path, result: Pretraining) -> str:
     lines = [
         f"{result.regions} pseudo-defects on {result.pictures} good pictures of {', '.join(result.products)}; "
         f"{result.missed} more did not show",
-        f"two-shot accuracy on held-out pseudo-classes: cosine {accuracy.cosine:.1%}, head {accuracy.head:.1%}, "
-        f"both averaged, as on the device, {accuracy.combined:.1%}",
+        f"two-shot accuracy on held-out pseudo-classes: cosine {accuracy.cosine:.1%}, head {accuracy.head:.1%}",
     ]
     if result.unreadable:
         lines.append(f"{len(result.unreadable)} unreadable pictures left out, such as {result.unreadable[0]}")

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge.descriptor import compare_ready
 from edge.relation import SupportSet
 
 WAYS = (3, 8)
@@ -16,7 +15,7 @@ QUERIES_PER_CLASS = 4
 
 @dataclass(frozen=True)
 class Episode:
-    """prototypes: (K, F), one a class. queries: (Q, F). answers: (Q,) index into the prototypes."""
+    """prototypes: (K, F), one a class. queries: (Q, F), centred likewise. answers: (Q,) index into prototypes."""
 
     prototypes: np.ndarray
     queries: np.ndarray
@@ -27,10 +26,12 @@ class Episode:
 class EpisodePool:
     """Regions of one product to draw episodes from.
 
-    descriptors: (S, F) as `describe` gives them. labels: (S,) class of each. pseudo_centre: (F,). views: columns.
+    descriptors: (S, F) as `describe` gives them. supports: (S, F) the same regions as `describe_support` does.
+    labels: (S,) class of each. pseudo_centre: (F,). views: columns.
     """
 
     descriptors: np.ndarray
+    supports: np.ndarray
     labels: np.ndarray
     pseudo_centre: np.ndarray
     views: list[slice]
@@ -43,17 +44,19 @@ class EpisodePool:
     def only(self, classes: np.ndarray) -> EpisodePool:
         """The regions of these classes; the centre stays that of the whole product."""
         rows = np.isin(self.labels, classes)
-        return replace(self, descriptors=self.descriptors[rows], labels=self.labels[rows])
+        return replace(self, descriptors=self.descriptors[rows], supports=self.supports[rows], labels=self.labels[rows])
 
     def draw(self, rng: np.random.Generator, ways: tuple[int, int] = WAYS, shots: tuple[int, int] = SHOTS) -> Episode:
-        """ways, shots: inclusive bounds. A class keeps one region back as a query, however few it has."""
+        """ways, shots: inclusive bounds, the shots drawn class by class, as classes are enrolled in real life.
+
+        A class keeps one region back as a query, however few it has.
+        """
         classes = self.usable_classes()
         n_way = min(int(rng.integers(ways[0], ways[1] + 1)), len(classes))
-        k_shot = int(rng.integers(shots[0], shots[1] + 1))
         supports, queries = [], []
         for label in rng.choice(classes, n_way, replace=False):
             rows = rng.permutation(np.flatnonzero(self.labels == label))
-            used = min(k_shot, len(rows) - 1)
+            used = min(int(rng.integers(shots[0], shots[1] + 1)), len(rows) - 1)
             supports.append(rows[:used])
             queries.append(rows[used : used + QUERIES_PER_CLASS])
         return self._episode(supports, queries)
@@ -61,9 +64,9 @@ class EpisodePool:
     def _episode(self, supports: list[np.ndarray], queries: list[np.ndarray]) -> Episode:
         """Row numbers, one array a class -> Episode."""
         rows = np.concatenate(supports)
-        support_set = SupportSet.build(self.descriptors[rows], _answers(supports), self.pseudo_centre, self.views)
-        asked = self.descriptors[np.concatenate(queries)]
-        return Episode(support_set.prototypes, compare_ready(asked, support_set.centre, self.views), _answers(queries))
+        support_set = SupportSet.build(self.supports[rows], _answers(supports), self.pseudo_centre, self.views)
+        asked = self.descriptors[np.concatenate(queries)] - support_set.centre
+        return Episode(support_set.prototypes, asked, _answers(queries))
 
 
 def split_classes(classes: np.ndarray, held_out_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

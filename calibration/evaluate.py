@@ -122,7 +122,7 @@ def bundle_facts(inspector: Inspector) -> dict[str, Any]:
         "backend": backbone.name,
         "backend_version": backbone.version,
         "precision": inspector.precision,
-        "relation_scores": "cosine and learned head" if inspector.head else "cosine",
+        "relation_scores": "learned head" if inspector.head else "cosine",
     }
 
 

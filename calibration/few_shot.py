@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from calibration.confusion import PASSED, ConfusionMatrix
 from calibration.dataset import GOOD
+from calibration.descriptors import Descriptors
 from calibration.metrics import rejected
 from calibration.open_set import MIN_WAYS, OpenSetDraw, open_set_draw
 from calibration.scored_pictures import ScoredPictures
 from calibration.spread import Spread
 from calibration.support_draws import Ints, SupportChoice, SupportDraws
-from calibration.typing_heads import Floats, TypingHead
+from calibration.typing_heads import TypingHead
 from edge.result import UNKNOWN
 
 Names = npt.NDArray[np.str_]
@@ -143,7 +144,7 @@ class FewShotTrial:
             return ()
         return tuple(self._share_right(self._masked.draw(n_shot, seed), described) for seed in seeds)
 
-    def _share_right(self, choice: SupportChoice, descriptors: Floats) -> float:
+    def _share_right(self, choice: SupportChoice, descriptors: Descriptors) -> float:
         queries = choice.query_rows
         typed = self._head.type_queries(descriptors, choice.support_rows, choice.support_labels, queries)
         return float((typed.scores.argmax(axis=1) == choice.query_labels).mean())

@@ -23,13 +23,15 @@ from edge.inspector import Inspector
 
 HEADS = {
     "auto": "as the device does it",
-    "relation": "the same, and the bundle must have a learned head",
+    "relation": "the same, and the bundle must have a learned head; supports are looked at from several sides",
+    "relation-once": "the learned head, with supports looked at once, as all that follow",
     "views": "mean cosine of the views to each class's mean",
     "cosine": "cosine of whole descriptors, centred on nothing",
     "ridge": "ridge regression to one-hot classes, on the views",
     "lda": "linear discriminant, covariance shrunk after Ledoit and Wolf, on the views",
     "paper": "published network on whole residual maps, so no mask given; fine-tuned for every draw, so no open set",
 }
+LEARNED = ("relation", "relation-once")
 ALL_HEADS = "all"
 DEFAULT_HEADS = ("auto",)
 BASELINE = "views"  # what the others are compared with
@@ -68,8 +70,8 @@ class HeadChoice:
         left_out, good = {}, None
         for name in wanted:
             try:
-                if name == "relation":
-                    _require_learned_head(inspector)
+                if name in LEARNED:
+                    _require_learned_head(inspector, name)
                 elif name == "paper":
                     good = find_good_pictures(good_dir, seed)
             except OddkindError as exc:
@@ -91,8 +93,8 @@ class HeadChoice:
 
 def make_head(name: str, inspector: Inspector) -> TypingHead:
     """A head that works on descriptors: any of HEADS but `paper`."""
-    if name in ("auto", "relation"):
-        return DeviceHead(name, inspector)
+    if name in ("auto", *LEARNED):
+        return DeviceHead(name, inspector, looks_once=name == "relation-once")
     space = FeatureSpace.of(inspector)
     rules = {
         "views": space.rule(space.view_scores),
@@ -103,8 +105,8 @@ def make_head(name: str, inspector: Inspector) -> TypingHead:
     return BaselineHead(name, rules[name])
 
 
-def _require_learned_head(inspector: Inspector) -> None:
+def _require_learned_head(inspector: Inspector, name: str) -> None:
     if inspector.head is None:
         raise BundleError(
-            "--head relation: the bundle has no relation head; run 'oddkind pretrain' on its pack and calibrate again"
+            f"--head {name}: the bundle has no relation head; run 'oddkind pretrain' on its pack and calibrate again"
         )

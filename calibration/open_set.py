@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from calibration.descriptors import Descriptors
 from calibration.metrics import auroc
 from calibration.support_draws import Bools, SupportChoice
-from calibration.typing_heads import Floats, Typed, TypingHead
+from calibration.typing_heads import Typed, TypingHead
 
 KNOWN_SHARE = 0.05  # of the known, who may be called unknown when the threshold is chosen on the pictures themselves
 MIN_WAYS = 3  # one is left out, two remain
@@ -42,8 +43,8 @@ class OpenSetDraw:
         return None if None in values else float(np.mean(values))
 
 
-def open_set_draw(head: TypingHead, descriptors: Floats, choice: SupportChoice, seed: int) -> OpenSetDraw:
-    """descriptors (n, F) of all pictures; a choice of at least MIN_WAYS classes."""
+def open_set_draw(head: TypingHead, descriptors: Descriptors, choice: SupportChoice, seed: int) -> OpenSetDraw:
+    """descriptors of all pictures; a choice of at least MIN_WAYS classes."""
     by_kind = {}
     for way, kind in enumerate(choice.ways):
         rest, unknown_rows = choice.without(way)

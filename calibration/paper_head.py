@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calibration.descriptors import Descriptors
 from calibration.good_pictures import GoodPictures, Track, no_track
 from calibration.scored_pictures import ScoredPictures
 from calibration.support_draws import Ints
-from calibration.typing_heads import Floats, Typed, always_known
+from calibration.typing_heads import Typed, always_known
 from edge.errors import UsageError
 from edge.inspector import Inspector
 from edge.pictures import read_picture
@@ -49,7 +50,7 @@ class PaperHead:
         frames = [read_picture(path) for path in good.paths[:MAX_GOOD_PICTURES]]
         return cls(PaperMethod.pretrain(inspector, frames, seed, track), pictures)
 
-    def type_queries(self, descriptors: Floats, supports: Ints, labels: Ints, queries: Ints) -> Typed:
+    def type_queries(self, descriptors: Descriptors, supports: Ints, labels: Ints, queries: Ints) -> Typed:
         """Descriptors are not looked at."""
         label_of = np.full(len(self._maps), -1)
         label_of[self._place[supports]] = labels

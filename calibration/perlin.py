@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -32,7 +34,7 @@ def perlin_noise(shape_hw: tuple[int, int], cells_hw: tuple[int, int], rng: np.r
 def generated_texture(rng: np.random.Generator) -> FrameBgr:
     """(TEXTURE_PX, TEXTURE_PX, 3) uint8: grain, weave, stripes or clouds in two colours."""
     dark, light = np.sort(rng.uniform(0, 255, (2, 1))) + rng.uniform(-40, 40, (2, 3))
-    pattern = [_grain, _weave, _stripes, _clouds][rng.integers(4)](rng)  # (S, S) in 0..1
+    pattern = list(PATTERNS.values())[rng.integers(len(PATTERNS))](rng)  # (S, S) in 0..1
     return np.asarray(np.clip(dark + pattern[..., None] * (light - dark), 0, 255), dtype=np.uint8)
 
 
@@ -65,6 +67,15 @@ def _clouds(rng: np.random.Generator) -> np.ndarray:
 def _normalised(pattern: np.ndarray) -> np.ndarray:
     low, high = np.percentile(pattern, [2, 98])
     return np.asarray(np.clip((pattern - low) / max(high - low, 1e-6), 0, 1))
+
+
+# (S, S) in 0..1 each; a coarseness of its own comes with every call.
+PATTERNS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "grain": _grain,
+    "weave": _weave,
+    "stripes": _stripes,
+    "clouds": _clouds,
+}
 
 
 def _fade(t: np.ndarray) -> np.ndarray:

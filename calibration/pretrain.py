@@ -1,10 +1,12 @@
-"""Good pictures of one or more products -> a relation head in the model pack, without one real defect."""
+"""Good pictures of one or more products, or rendered ones -> a relation head in the pack, without one real defect."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,25 +17,25 @@ from calibration.good_pictures import Embedder, GoodPictures, Track, load_second
 from calibration.pack_head import check_writable, install_head
 from calibration.pseudo_defects import PseudoClass, draw_pseudo_classes
 from calibration.pseudo_regions import ProductRegions, describe_pseudo_defects, load_product
+from calibration.rendered_products import write_rendered_products
 from edge.descriptor import descriptor_dim, view_slices
 from edge.errors import CalibrationError, PictureError, UsageError
-from edge.manifest import PackManifest, RelationHeadFacts, Target, read_manifest
+from edge.manifest import PackManifest, RelationHeadFacts, read_manifest
 from edge.pictures import FrameBgr, iter_picture_paths, read_picture
 from edge.second_look import SecondLook
 
 if TYPE_CHECKING:
-    import torch
-
+    from calibration.relation_module import RelationModule
     from calibration.train_relation import Accuracy
 
 MIN_GOOD_PICTURES = 6
 MIN_CLASSES = 16
-PER_CLASS = 8
+PER_CLASS = 6  # up to five supports and a query
 PICTURES_PER_PRODUCT = 200
 BANK_ROWS = 2000
 HELD_OUT_SHARE = 0.25
 MAX_TEXTURES, TEXTURE_PX = 200, 256
-EXPORT_EXAMPLES = 256
+EXPORT_EXAMPLES = 32
 
 ExportHead = Callable[..., tuple[dict[str, str], dict[str, float]]]
 
@@ -42,7 +44,7 @@ ExportHead = Callable[..., tuple[dict[str, str], dict[str, float]]]
 class Options:
     """What a user may ask of `pretrain`. classes: pseudo-defect classes, a quarter of them held out to measure on."""
 
-    classes: int = 180
+    classes: int = 96
     episodes: int = 1000
     textures: Path | None = None
     seed: int = 0
@@ -81,27 +83,29 @@ def pretrain(
 ) -> Pretraining:
     """Paint pseudo-defects on good pictures, train the head on episodes of them, write it into `pack`.
 
-    export_head: the stage of that name. A head that does not beat the cosine on held-out classes is not written.
+    good_dirs: a folder for each product; none means rendered products. export_head: the stage of that name. A head
+    that does not beat the cosine on held-out classes is not written.
     """
     from calibration.train_relation import measure_accuracy, train_relation_module
 
     options.check()
     manifest = read_manifest(pack, PackManifest)
     check_writable(pack)
-    folders = [find_good_pictures(folder, options.seed) for folder in good_dirs]
     classes = draw_pseudo_classes(options.classes, options.seed, read_textures(options.textures, options.seed))
     embedder = Embedder.load(pack, manifest, "onnxruntime", "int8")
     look = load_second_look(pack, manifest, "onnxruntime", "int8")
-    products = [_paint_and_describe(embedder, look, folder, classes, options.seed, track) for folder in folders]
+    with _folders(good_dirs, options.seed, track) as directories:
+        folders = [find_good_pictures(folder, options.seed) for folder in directories]
+        products = [_paint_and_describe(embedder, look, folder, classes, options.seed, track) for folder in folders]
     pools = [p.pool(manifest.embedding, look.embedding) for p in products]
     trained_on, held_out = split_classes(np.arange(options.classes), HELD_OUT_SHARE, options.seed)
     training, testing = _pools(pools, trained_on), _pools(pools, held_out)
     module = train_relation_module(training, view_sizes(manifest), options.episodes, options.seed, track)
     accuracy = measure_accuracy(module, testing, options.seed)
-    is_better = accuracy.combined > accuracy.cosine
+    is_better = accuracy.head > accuracy.cosine
     if is_better:
-        facts = _head_facts(manifest, [p.product for p in products], options, accuracy)
-        manifest = _write_head(pack, module, training, export_head, facts, manifest.target, options.seed)
+        facts = _head_facts(manifest, module, [p.product for p in products], options, accuracy)
+        manifest = _write_head(pack, module, training, export_head, facts, options.seed)
     return Pretraining(
         manifest=manifest,
         accuracy=accuracy,
@@ -154,14 +158,23 @@ def view_sizes(pack: PackManifest) -> list[int]:
 
 
 def export_examples(pools: Sequence[EpisodePool], seed: int) -> list[dict[str, np.ndarray]]:
-    """EXPORT_EXAMPLES inputs as the device will give them: one query and the prototypes of an episode."""
+    """EXPORT_EXAMPLES inputs as the device will give them: the queries and the prototypes of an episode."""
     rng = np.random.default_rng(seed)
     examples = []
     for number in range(EXPORT_EXAMPLES):
         episode = pools[number % len(pools)].draw(rng)
-        query = episode.queries[int(rng.integers(len(episode.queries)))]
-        examples.append({"query": query[np.newaxis].astype(np.float32), "prototypes": episode.prototypes})
+        examples.append({"queries": episode.queries, "prototypes": episode.prototypes})
     return examples
+
+
+@contextmanager
+def _folders(good_dirs: Sequence[Path], seed: int, track: Track[Any]) -> Iterator[Sequence[Path]]:
+    """The folders given, or rendered products for as long as they are looked at."""
+    if good_dirs:
+        yield good_dirs
+        return
+    with TemporaryDirectory(prefix="oddkind-") as folder:
+        yield write_rendered_products(Path(folder), seed, track)
 
 
 def _paint_and_describe(
@@ -186,14 +199,17 @@ def _pools(pools: Sequence[EpisodePool], classes: np.ndarray) -> list[EpisodePoo
     return usable
 
 
-def _head_facts(pack: PackManifest, products: list[str], options: Options, accuracy: Accuracy) -> RelationHeadFacts:
+def _head_facts(
+    pack: PackManifest, module: RelationModule, products: list[str], options: Options, accuracy: Accuracy
+) -> RelationHeadFacts:
     return RelationHeadFacts(
+        exponents=tuple(round(exponent, 4) for exponent in module.exponents.tolist()),
         graphs={},
         descriptor_dim=descriptor_dim(pack.embedding, pack.second_look.embedding),
         trained_on=tuple(products),
         pseudo_classes=options.classes,
         episodes=options.episodes,
-        episode_accuracy=round(accuracy.combined, 4),
+        episode_accuracy=round(accuracy.head, 4),
         cosine_accuracy=round(accuracy.cosine, 4),
         parity={},
     )
@@ -201,17 +217,16 @@ def _head_facts(pack: PackManifest, products: list[str], options: Options, accur
 
 def _write_head(
     pack: Path,
-    module: torch.nn.Module,
+    module: RelationModule,
     pools: Sequence[EpisodePool],
     export_head: ExportHead,
     facts: RelationHeadFacts,
-    target: Target,
     seed: int,
 ) -> PackManifest:
     examples = export_examples(pools, seed)
 
     def write(folder: Path, stem: str) -> RelationHeadFacts:
-        graphs, parity = export_head(module, examples, folder, stem, target)
+        graphs, parity = export_head(module, examples, folder, stem)
         return facts.model_copy(update={"graphs": graphs, "parity": parity})
 
     return install_head(pack, write)

@@ -51,21 +51,22 @@ class Product:
 
 @dataclass(frozen=True)
 class ProductRegions:
-    """Pseudo-defect regions of one product. descriptors: (S, F) as on the device; labels: (S,) class number.
+    """Pseudo-defect regions of one product. descriptors: (S, F) as the device asks about them.
 
-    missed: painted defects whose strongest region lies elsewhere; they are left out.
+    supports: (S, F) as enrolment keeps them. labels: (S,) class number. missed: painted defects whose strongest
+    region lies elsewhere; they are left out.
     """
 
     product: str
     descriptors: np.ndarray
+    supports: np.ndarray
     labels: np.ndarray
     missed: int
 
     def pool(self, embedding: Embedding, second_look: Embedding) -> EpisodePool:
         """These regions to draw episodes from, around what every odd region of the product shares."""
-        return EpisodePool(
-            self.descriptors, self.labels, self.descriptors.mean(axis=0), view_slices(embedding, second_look)
-        )
+        views = view_slices(embedding, second_look)
+        return EpisodePool(self.descriptors, self.supports, self.labels, self.descriptors.mean(axis=0), views)
 
 
 def load_product(
@@ -123,12 +124,18 @@ def describe_pseudo_defects(
         raise CalibrationError(
             f"{product.name}: none of {count} pseudo-defects shows on the anomaly map; give more, or sharper, pictures"
         )
-    descriptors = fit_whitening(*stacked(good)).apply(*stacked(odd))
-    return ProductRegions(product.name, descriptors, np.array(labels), count - len(labels))
+    whitening, (core, looks) = fit_whitening(*stacked(good)), stacked(odd)
+    return ProductRegions(
+        product=product.name,
+        descriptors=whitening.apply(core, looks[:, 0]),
+        supports=whitening.apply_to_support(core, looks),
+        labels=np.array(labels),
+        missed=count - len(labels),
+    )
 
 
 def _read_one(product: Product, pseudo_class: PseudoClass, rng: np.random.Generator) -> tuple[Views, Views] | None:
-    """Views of a painted region, and of another good picture at the same place; None when it was not found."""
+    """A painted region looked at as a support, and another good picture at the same place; None if it was not found."""
     reader = product.reader
     frame_bgr, other_bgr = (product.clean[int(n)] for n in rng.integers(len(product.clean), size=2))
     painted, changed = pseudo_class.apply(frame_bgr, rng, _enlarged(product.part, frame_bgr))
@@ -139,7 +146,7 @@ def _read_one(product: Product, pseudo_class: PseudoClass, rng: np.random.Genera
     if not (region.mask & touched).any():
         return None
     weights = pooling_weights(anomaly.patch_scores, region)
-    odd = reader.views(anomaly, region, weights, painted)
+    odd = reader.support_views(anomaly, region, weights, painted)
     return odd, reader.views_of_good(region, weights, other_bgr)
 
 

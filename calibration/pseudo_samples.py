@@ -15,7 +15,7 @@ from calibration.part_mask import estimate_part_mask
 from calibration.pseudo_defects import PseudoClass, draw_pseudo_classes
 from calibration.whitening import fit_whitening
 from edge.anomaly import Anomaly
-from edge.descriptor import Whitening, pooling_weights, region_views
+from edge.descriptor import Whitening, pooling_weights, region_views, support_views
 from edge.memory_bank import MemoryBank
 from edge.pictures import FrameBgr, read_picture
 from edge.regions import OddRegion, find_regions
@@ -82,6 +82,18 @@ def odd_patches(samples: Sequence[PseudoSample], bank: MemoryBank) -> np.ndarray
 
 
 @dataclass(frozen=True)
+class DescribedSamples:
+    """Each painted picture's strongest region. descriptors: (P, F) as the device asks about it; labels: (P,).
+
+    supports: (P, F) as enrolment keeps it.
+    """
+
+    descriptors: np.ndarray
+    supports: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
 class RegionReader:
     """Finds and reads odd regions as the device would, all but the whitening, which is what they are read for."""
 
@@ -99,6 +111,10 @@ class RegionReader:
         """Core and second look of a region, see `edge.descriptor.region_views`."""
         return region_views(anomaly, region, weights, frame_bgr, self.bank, self.second_look)
 
+    def support_views(self, anomaly: Anomaly, region: OddRegion, weights: np.ndarray, frame_bgr: FrameBgr) -> Views:
+        """Core (2 D,) and the looks (L, D') of a support, see `edge.descriptor.support_views`."""
+        return support_views(anomaly, region, weights, frame_bgr, self.bank, self.second_look)
+
     def views_of_good(self, region: OddRegion, weights: np.ndarray, frame_bgr: FrameBgr) -> Views:
         """The same region and weights laid on a good picture."""
         return self.views(self.detect(self.embedder.embed(frame_bgr)), region, weights, frame_bgr)
@@ -106,23 +122,27 @@ class RegionReader:
 
 def describe_samples(
     samples: Sequence[PseudoSample], painter: PseudoPainter, reader: RegionReader, track: Track[Any] = no_track
-) -> tuple[Whitening, np.ndarray, np.ndarray]:
-    """The product's whitening; descriptors (P, F) of each painted picture's strongest region, and labels (P,)."""
+) -> tuple[Whitening, DescribedSamples]:
+    """The product's whitening, and the painted pictures described with it."""
     rng = np.random.default_rng(painter.seed)
     odd, good = [], []
     for sample in track(samples, "typing", len(samples)):
         anomaly = reader.detect(sample.embeddings)
         region = reader.strongest_region(anomaly)
         weights = pooling_weights(anomaly.patch_scores, region)
-        odd.append(reader.views(anomaly, region, weights, painter.paint(sample.number)[1]))
+        odd.append(reader.support_views(anomaly, region, weights, painter.paint(sample.number)[1]))
         for number in rng.integers(len(painter.paths), size=GOOD_PER_REGION):
             good.append(reader.views_of_good(region, weights, read_picture(painter.paths[number])))
-    whitening = fit_whitening(*stacked(good))
-    return whitening, whitening.apply(*stacked(odd)), np.array([sample.label for sample in samples])
+    whitening, (core, looks) = fit_whitening(*stacked(good)), stacked(odd)
+    return whitening, DescribedSamples(
+        descriptors=whitening.apply(core, looks[:, 0]),
+        supports=whitening.apply_to_support(core, looks),
+        labels=np.array([sample.label for sample in samples]),
+    )
 
 
 def stacked(views: Sequence[Views]) -> Views:
-    """n views -> (n, 2 D) and (n, D')."""
+    """n views -> (n, 2 D) and (n, D'), or (n, L, D') of supports."""
     core, look = zip(*views, strict=True)
     return np.stack(core), np.stack(look)
 

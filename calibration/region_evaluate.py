@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calibration.descriptors import Descriptors
 from calibration.evaluate import Options, bundle_facts, check_options
 from calibration.good_pictures import Track, no_track
 from calibration.head_choice import HeadChoice, make_head
@@ -119,7 +120,10 @@ class RegionTrial:
         self._scored = scored
         self._kinds = sorted(set(scored.kinds.tolist()))
         self._pair_rows = np.array(scored.pairs, dtype=np.int64).reshape(-1, 2)
-        self._descriptors = np.concatenate([scored.true.descriptors, scored.predicted.descriptors])
+        true, predicted = scored.true.descriptors, scored.predicted.descriptors
+        self._descriptors = Descriptors(
+            np.concatenate([true.queries, predicted.queries]), np.concatenate([true.supports, predicted.supports])
+        )
         if len(self._kinds) < 2:
             raise CalibrationError(f"boxes of {len(self._kinds)} type in readable pictures, at least two are needed")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from calibration.descriptors import Descriptors
 from calibration.good_pictures import Track, no_track
 from calibration.metrics import rejected
 from calibration.region_dataset import BoxedPicture, RegionDataset
@@ -27,13 +28,13 @@ Ints = npt.NDArray[np.int64]
 class DescribedBoxes:
     """Boxes over all pictures, row for row. picture: (R,) number in the pass. box_xyxy: (R, 4) source pixels.
 
-    peak_score: (R,) of the anomaly map inside. descriptors: (R, F).
+    peak_score: (R,) of the anomaly map inside.
     """
 
     picture: Ints
     box_xyxy: Ints
     peak_score: npt.NDArray[np.float64]
-    descriptors: Floats
+    descriptors: Descriptors
 
     def __len__(self) -> int:
         return len(self.picture)
@@ -62,19 +63,27 @@ class _Rows:
     box_xyxy: list[BoxXyxy] = field(default_factory=list)
     peak_score: list[float] = field(default_factory=list)
     descriptors: list[Floats] = field(default_factory=list)
+    supports: list[Floats] = field(default_factory=list)
 
-    def add(self, picture: int, box_xyxy: BoxXyxy, region: OddRegion, descriptor: Floats) -> None:
+    def add(
+        self, picture: int, box_xyxy: BoxXyxy, region: OddRegion, descriptor: Floats, support: Floats | None = None
+    ) -> None:
+        """support: the region as enrolment keeps it, of those that may be enrolled."""
         self.picture.append(picture)
         self.box_xyxy.append(box_xyxy)
         self.peak_score.append(region.peak_score)
         self.descriptors.append(descriptor)
+        self.supports.append(descriptor if support is None else support)
 
     def done(self, descriptor_dim: int) -> DescribedBoxes:
         return DescribedBoxes(
             picture=np.array(self.picture, dtype=np.int64),
             box_xyxy=np.array(self.box_xyxy, dtype=np.int64).reshape(-1, 4),
             peak_score=np.array(self.peak_score, dtype=np.float64),
-            descriptors=np.array(self.descriptors, dtype=np.float32).reshape(-1, descriptor_dim),
+            descriptors=Descriptors(
+                np.array(self.descriptors, dtype=np.float32).reshape(-1, descriptor_dim),
+                np.array(self.supports, dtype=np.float32).reshape(-1, descriptor_dim),
+            ),
         )
 
 
@@ -95,7 +104,7 @@ def describe_boxes(inspector: Inspector, dataset: RegionDataset, track: Track[Bo
         names.append(picture.path.relative_to(dataset.folder).as_posix())
         for box in picture.boxes:
             region = region_from_box(anomaly.anomaly_map, box.box_xyxy, frame_hw)
-            true.add(number, box.box_xyxy, region, inspector.describer.describe(anomaly, region, frame_bgr))
+            true.add(number, box.box_xyxy, region, *inspector.describer.describe_both(anomaly, region, frame_bgr))
             kinds.append(box.kind)
         is_rejected = bool(rejected([anomaly.anomaly_score], inspector.image_threshold)[0])
         passed += bool(picture.boxes) and not is_rejected

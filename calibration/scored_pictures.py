@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.dataset import GOOD, Dataset, Sample
+from calibration.descriptors import Descriptors
 from calibration.good_pictures import Track, no_track
 from calibration.metrics import PixelTally, rejected
 from edge.anomaly import Anomaly
@@ -30,6 +31,8 @@ class ScoredPicture:
 
     mask_descriptor: (F,) of the region its true mask covers, None without a mask or with an empty one.
     residual_map: (h, w, D), kept only when asked for, of defects and rejected parts.
+    support_descriptor, mask_support_descriptor: (F,) the same regions as enrolment keeps them; None if they are never
+    supports.
     """
 
     name: str
@@ -40,20 +43,22 @@ class ScoredPicture:
     descriptor: Floats
     mask_descriptor: Floats | None = None
     residual_map: ResidualMap | None = None
+    support_descriptor: Floats | None = None
+    mask_support_descriptor: Floats | None = None
 
 
 @dataclass(frozen=True)
 class ScoredPictures:
-    """Columns over n pictures. kinds: (n,) `good` or the type. scores: (n,). descriptors: (n, F).
+    """Columns over n pictures. kinds: (n,) `good` or the type. scores: (n,).
 
-    mask_descriptors: (n, F), NaN where there is no mask; None when there is none at all.
+    mask_descriptors: NaN where there is no mask; None when there is none at all.
     """
 
     rows: tuple[ScoredPicture, ...]
     kinds: npt.NDArray[np.str_]
     scores: npt.NDArray[np.float64]
-    descriptors: Floats
-    mask_descriptors: Floats | None
+    descriptors: Descriptors
+    mask_descriptors: Descriptors | None
 
     @classmethod
     def of(cls, rows: Sequence[ScoredPicture]) -> ScoredPictures:
@@ -62,7 +67,7 @@ class ScoredPictures:
             rows=tuple(rows),
             kinds=np.array([row.kind for row in rows]),
             scores=np.array([row.anomaly_score for row in rows]),
-            descriptors=np.stack([row.descriptor for row in rows]),
+            descriptors=Descriptors.of([r.descriptor for r in rows], [r.support_descriptor for r in rows]),
             mask_descriptors=_mask_descriptors(rows),
         )
 
@@ -130,18 +135,26 @@ def _scored(
     inspector: Inspector, name: str, kind: str, frame_bgr: FrameBgr, anomaly: Anomaly, mask: Mask | None
 ) -> ScoredPicture:
     regions = inspector.find_regions(anomaly)
+
+    def describe(region: OddRegion) -> tuple[Floats, Floats | None]:
+        if kind == GOOD:  # a good part is asked about, never enrolled
+            return inspector.describer.describe(anomaly, region, frame_bgr), None
+        return inspector.describer.describe_both(anomaly, region, frame_bgr)
+
+    descriptor, support = describe(regions[0])
+    masked: tuple[Floats | None, Floats | None] = (None, None)
+    if mask is not None and mask.any():
+        masked = describe(region_from_mask(anomaly.anomaly_map, mask))
     return ScoredPicture(
         name=name,
         kind=kind,
         anomaly_score=anomaly.anomaly_score,
         region_count=len(regions),
         box_xyxy=regions[0].box_xyxy((frame_bgr.shape[0], frame_bgr.shape[1])),
-        descriptor=inspector.describer.describe(anomaly, regions[0], frame_bgr),
-        mask_descriptor=(
-            inspector.describer.describe(anomaly, region_from_mask(anomaly.anomaly_map, mask), frame_bgr)
-            if mask is not None and mask.any()
-            else None
-        ),
+        descriptor=descriptor,
+        mask_descriptor=masked[0],
+        support_descriptor=support,
+        mask_support_descriptor=masked[1],
     )
 
 
@@ -165,11 +178,12 @@ def _overlaps(cells: int, pixels: int) -> Floats:
     return ((pixel * cells < (cell + 1) * pixels) & ((pixel + 1) * cells > cell * pixels)).astype(np.float32)
 
 
-def _mask_descriptors(rows: Sequence[ScoredPicture]) -> Floats | None:
+def _mask_descriptors(rows: Sequence[ScoredPicture]) -> Descriptors | None:
     if all(row.mask_descriptor is None for row in rows):
         return None
     nowhere = np.full_like(rows[0].descriptor, np.nan)
-    return np.stack([nowhere if row.mask_descriptor is None else row.mask_descriptor for row in rows])
+    queries = [nowhere if row.mask_descriptor is None else row.mask_descriptor for row in rows]
+    return Descriptors.of(queries, [row.mask_support_descriptor for row in rows])
 
 
 def _read(sample: Sample) -> tuple[FrameBgr, Mask | None]:

@@ -25,12 +25,17 @@ class TypingCalibration:
 
 
 def calibrate_typing(
-    descriptors: np.ndarray, labels: np.ndarray, views: list[slice], head: Backend | None, seed: int
+    descriptors: np.ndarray,
+    supports: np.ndarray,
+    labels: np.ndarray,
+    views: list[slice],
+    head: Backend | None,
+    seed: int,
 ) -> TypingCalibration:
-    """descriptors (P, F), labels (P,) of pseudo-defects -> TypingCalibration."""
+    """Pseudo-defects as the device asks about them (P, F), as enrolment keeps them (P, F), and their labels (P,)."""
     centre = descriptors.mean(axis=0)
     episodes = (draw_episode(labels, np.random.default_rng((seed, number))) for number in range(EPISODES))
-    own = [best_known_score(descriptors, centre, views, head, *episode) for episode in episodes]
+    own = [best_known_score(descriptors, supports, centre, views, head, *episode) for episode in episodes]
     return TypingCalibration(centre, float(np.quantile(own, KNOWN_CALLED_UNKNOWN)))
 
 
@@ -43,6 +48,7 @@ def draw_episode(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarr
 
 def best_known_score(
     descriptors: np.ndarray,
+    supports: np.ndarray,
     centre: np.ndarray,
     views: list[slice],
     head: Backend | None,
@@ -51,5 +57,5 @@ def best_known_score(
 ) -> float:
     """The relation score that a query of an enrolled pseudo-class gets at best."""
     labels = np.repeat(np.arange(len(support_rows)), support_rows.shape[1])
-    supports = SupportSet.build(descriptors[support_rows.ravel()], labels, centre, views)
-    return float(supports.relation_scores(descriptors[query_row : query_row + 1], head).max())
+    enrolled = SupportSet.build(supports[support_rows.ravel()], labels, centre, views)
+    return float(enrolled.relation_scores(descriptors[query_row : query_row + 1], head).max())

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from calibration.descriptors import Descriptors
 from calibration.support_draws import Bools, Ints
 from edge.class_store import ClassStore, Support
 from edge.descriptor import compare_ready, unit_views, view_slices
@@ -47,36 +48,41 @@ class TypingHead(Protocol):
     says_unknown: bool
     is_quick: bool
 
-    def type_queries(self, descriptors: Floats, supports: Ints, labels: Ints, queries: Ints) -> Typed:
-        """descriptors (n, F) of all pictures; supports (S,) with labels in 0..K-1 in rising order, queries (Q,)."""
+    def type_queries(self, descriptors: Descriptors, supports: Ints, labels: Ints, queries: Ints) -> Typed:
+        """descriptors of all pictures; rows of supports (S,), labels in 0..K-1 in rising order, and queries (Q,)."""
 
 
 class DeviceHead:
-    """What the device does with this bundle, its calibrated `unknown` included."""
+    """What the device does with this bundle, its calibrated `unknown` included.
+
+    looks_once: supports are looked at as queries are, which shows what the other looks give.
+    """
 
     sees_region = says_unknown = is_quick = True
 
-    def __init__(self, name: str, inspector: Inspector) -> None:
-        self.name, self._inspector = name, inspector
+    def __init__(self, name: str, inspector: Inspector, looks_once: bool = False) -> None:
+        self.name, self._inspector, self._looks_once = name, inspector, looks_once
 
-    def type_queries(self, descriptors: Floats, supports: Ints, labels: Ints, queries: Ints) -> Typed:
+    def type_queries(self, descriptors: Descriptors, supports: Ints, labels: Ints, queries: Ints) -> Typed:
         """As enrolled on the device."""
         enrolled = tuple(Support(f"{label}", "", "", (0, 0, 1, 1), 0.0, "") for label in labels)
-        store = ClassStore(self._inspector.manifest.bundle_id, enrolled, descriptors[supports])
-        return type_as_device(self._inspector.classifier_for(store), descriptors[queries])
+        kept = descriptors.queries if self._looks_once else descriptors.supports
+        store = ClassStore(self._inspector.manifest.bundle_id, enrolled, kept[supports])
+        return type_as_device(self._inspector.classifier_for(store), descriptors.queries[queries])
 
 
 class BaselineHead:
-    """A scoring rule; it has no threshold, so it always names one of the enrolled classes."""
+    """A scoring rule on regions looked at once; without a threshold, so it always names one of the enrolled classes."""
 
     sees_region, says_unknown, is_quick = True, False, True
 
     def __init__(self, name: str, rule: ScoringRule) -> None:
         self.name, self._rule = name, rule
 
-    def type_queries(self, descriptors: Floats, supports: Ints, labels: Ints, queries: Ints) -> Typed:
+    def type_queries(self, descriptors: Descriptors, supports: Ints, labels: Ints, queries: Ints) -> Typed:
         """The rule on these descriptors."""
-        return always_known(self._rule(descriptors[supports], labels, descriptors[queries]))
+        once = descriptors.queries
+        return always_known(self._rule(once[supports], labels, once[queries]))
 
 
 def type_as_device(classifier: RelationClassifier, descriptors: Floats) -> Typed:

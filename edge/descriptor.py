@@ -1,7 +1,7 @@
 """An odd region as one vector: what its patches are, how they differ from good ones, and a second look at it.
 
 What changes between good parts is no evidence of a defect's kind. So both views are whitened by what they vary in
-when the very same regions are laid on good pictures (`Whitening`), and only then compared by cosine.
+when the very same regions are laid on good pictures (`Whitening`), and only then compared by direction and length.
 """
 
 from __future__ import annotations
@@ -58,6 +58,18 @@ class Whitening:
         standard = standardise(look, self.look_mean, self.look_std)
         return np.asarray(np.concatenate([core @ self.core, standard @ self.look], axis=-1), dtype=np.float32)
 
+    def apply_to_support(self, core: Floats, looks: Floats) -> Floats:
+        """(..., 2 D) and (..., L, D') of SUPPORT_LOOKS in backbone units -> (..., F): the looks averaged.
+
+        An average is shorter than what it averages; the view keeps the length of the plain look, which is what the
+        one look at a query is compared with.
+        """
+        several = standardise(looks, self.look_mean, self.look_std) @ self.look  # (..., L, D')
+        plain_length = np.linalg.norm(several[..., 0, :], axis=-1, keepdims=True)
+        mean = several.mean(axis=-2)
+        look = mean * (plain_length / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-9))
+        return np.asarray(np.concatenate([core @ self.core, look], axis=-1), dtype=np.float32)
+
     def save(self, path: Path) -> None:
         """Write without pickle."""
         np.savez(path, **self.__dict__)
@@ -90,6 +102,16 @@ class Describer:
         views = region_views(anomaly, region, weights, frame_bgr, self.bank, self.second_look)
         return self.whitening.apply(*views)
 
+    def describe_support(self, anomaly: Anomaly, region: OddRegion, frame_bgr: FrameBgr) -> Floats:
+        """(F,) the same region as enrolment keeps it, looked at from all sides."""
+        return self.describe_both(anomaly, region, frame_bgr)[1]
+
+    def describe_both(self, anomaly: Anomaly, region: OddRegion, frame_bgr: FrameBgr) -> tuple[Floats, Floats]:
+        """(F,) as `describe` gives it, and (F,) as `describe_support` does, for those who need both."""
+        weights = pooling_weights(anomaly.patch_scores, region)
+        core, looks = support_views(anomaly, region, weights, frame_bgr, self.bank, self.second_look)
+        return self.whitening.apply(core, looks[0]), self.whitening.apply_to_support(core, looks)
+
 
 def region_views(
     anomaly: Anomaly,
@@ -99,16 +121,30 @@ def region_views(
     bank: MemoryBank,
     second_look: SecondLook,
 ) -> tuple[Floats, Floats]:
-    """Core (2 D,) and second look (D',) of a region, averaged with weights (h, w), before whitening.
+    """Core (2 D,) and second look (D',) of a region, averaged with weights (h, w), before whitening."""
+    box_xyxy = region.box_xyxy((frame_bgr.shape[0], frame_bgr.shape[1]))
+    return _core(anomaly, weights, bank), second_look.describe(frame_bgr, box_xyxy, weights)
 
-    residual = patch - nearest good patch, the paper's r = f(x) - NN(f(x)).
-    """
+
+def support_views(
+    anomaly: Anomaly,
+    region: OddRegion,
+    weights: Floats,
+    frame_bgr: FrameBgr,
+    bank: MemoryBank,
+    second_look: SecondLook,
+) -> tuple[Floats, Floats]:
+    """The same of a support: core (2 D,) and SUPPORT_LOOKS (L, D'), the plain one first."""
+    box_xyxy = region.box_xyxy((frame_bgr.shape[0], frame_bgr.shape[1]))
+    return _core(anomaly, weights, bank), second_look.describe_from_all_sides(frame_bgr, box_xyxy, weights)
+
+
+def _core(anomaly: Anomaly, weights: Floats, bank: MemoryBank) -> Floats:
+    """(2 D,) residual and raw. residual = patch - nearest good patch, the paper's r = f(x) - NN(f(x))."""
     raw = anomaly.standardised  # (N, D)
     residual = raw - bank.arrays.vectors[anomaly.nearest_rows]
     flat = weights.ravel()
-    box_xyxy = region.box_xyxy((frame_bgr.shape[0], frame_bgr.shape[1]))
-    core = np.concatenate([flat @ residual, flat @ raw])
-    return core, second_look.describe(frame_bgr, box_xyxy, weights)
+    return np.concatenate([flat @ residual, flat @ raw])
 
 
 def pooling_weights(patch_scores: Floats, region: OddRegion) -> Floats:
@@ -130,8 +166,19 @@ def compare_ready(descriptors: Floats, centre: Floats, views: list[slice]) -> Fl
 
 def unit_views(vectors: Floats, views: list[slice]) -> Floats:
     """(S, F) -> (S, F), each view of length 1 / sqrt(views): a dot product is the mean cosine of the views."""
+    lengths = np.maximum(view_lengths(vectors, views), 1e-9)
+    return scale_views(vectors, 1 / (lengths * np.sqrt(len(views))), views)
+
+
+def view_lengths(vectors: Floats, views: list[slice]) -> Floats:
+    """(S, F) -> (S, V) Euclidean length of each view."""
+    lengths = [np.linalg.norm(vectors[:, view], axis=1) for view in views]
+    return np.asarray(np.stack(lengths, axis=1), dtype=np.float32)
+
+
+def scale_views(vectors: Floats, factors: Floats, views: list[slice]) -> Floats:
+    """(S, F) with each view multiplied by its column of factors (S, V)."""
     scaled = np.empty_like(vectors, dtype=np.float32)
-    for view in views:
-        length = np.linalg.norm(vectors[:, view], axis=1, keepdims=True)
-        scaled[:, view] = vectors[:, view] / np.maximum(length, 1e-9)
-    return np.asarray(scaled / np.sqrt(len(views)), dtype=np.float32)
+    for number, view in enumerate(views):
+        scaled[:, view] = vectors[:, view] * factors[:, number, np.newaxis]
+    return scaled

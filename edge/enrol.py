@@ -138,7 +138,7 @@ def describe_support(inspector: Inspector, name: str, path: Path, box_xyxy: BoxX
         anomaly_score=round(score, 6),
         enrolled_at=utc_now(),
     )
-    return Described(support, inspector.describer.describe(after, region, frame_bgr), taught, teaching)
+    return Described(support, inspector.describer.describe_support(after, region, frame_bgr), taught, teaching)
 
 
 def _taught(

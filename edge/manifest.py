@@ -83,8 +83,12 @@ class Embedding(Facts):
 
 
 class RelationHeadFacts(Facts):
-    """The learned relation head: graphs `(query, supports) -> relation_scores`, keyed like the backbone's."""
+    """The learned relation head: graphs `(queries, prototypes) -> relation_scores`, keyed like the backbone's.
 
+    exponents: how much a difference in length counts, one a view.
+    """
+
+    exponents: tuple[float, ...]
     graphs: dict[str, str]
     descriptor_dim: int
     trained_on: tuple[str, ...]

@@ -9,16 +9,22 @@ import numpy.typing as npt
 
 from edge.backend import Backend
 from edge.class_store import ClassStore
-from edge.descriptor import compare_ready, unit_views
+from edge.descriptor import compare_ready, scale_views, unit_views, view_lengths
 from edge.result import Classification
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
+SHORTEST = 1e-9  # no logarithm of zero
+
 
 @dataclass(frozen=True)
 class SupportSet:
-    """Supports of K classes made ready for comparison: prototypes (K, F), and the centre (F,) they lie around."""
+    """Supports of K classes made ready for comparison.
+
+    prototypes: (K, F) around centre (F,); each view points where the class's supports point on average and is as long
+    as they are, in the geometric mean.
+    """
 
     prototypes: Floats
     centre: Floats
@@ -34,13 +40,16 @@ class SupportSet:
         classes = range(int(labels.max()) + 1)
         class_means = [descriptors[labels == k].mean(axis=0) for k in classes]
         centre = np.asarray(np.stack([*class_means, pseudo_centre]).mean(axis=0), dtype=np.float32)
-        ready = compare_ready(descriptors, centre, views)
-        means = np.stack([ready[labels == k].mean(axis=0) for k in classes])
-        return cls(unit_views(means, views), centre, views)
+        directions = compare_ready(descriptors, centre, views)
+        log_lengths = np.log(np.maximum(view_lengths(descriptors - centre, views), SHORTEST))
+        means = np.stack([directions[labels == k].mean(axis=0) for k in classes])
+        lengths = np.exp(np.stack([log_lengths[labels == k].mean(axis=0) for k in classes]))
+        factors = np.asarray(lengths / np.maximum(view_lengths(means, views), SHORTEST), dtype=np.float32)
+        return cls(scale_views(means, factors, views), centre, views)
 
     def relation_scores(self, descriptors: Floats, head: Backend | None) -> Floats:
         """(Q, F) descriptors -> (Q, K) relation scores in 0..1."""
-        return relation_scores(compare_ready(descriptors, self.centre, self.views), self.prototypes, head)
+        return relation_scores(descriptors - self.centre, self.prototypes, self.views, head)
 
 
 class RelationClassifier:
@@ -84,10 +93,9 @@ class RelationClassifier:
         return bool(ranking) and not ranking[0].relation_score >= self.unknown_threshold
 
 
-def relation_scores(queries: Floats, prototypes: Floats, head: Backend | None) -> Floats:
-    """(Q, F), (K, F), both with unit views -> (Q, K) in 0..1: mean cosine of the views, averaged with the head's."""
-    cosine = np.asarray(np.clip((1 + queries @ prototypes.T) / 2, 0, 1), dtype=np.float32)
-    if head is None:
-        return cosine
-    learned = np.concatenate([head.run({"query": q[np.newaxis], "prototypes": prototypes}) for q in queries])
-    return np.asarray((cosine + learned.reshape(cosine.shape)) / 2, dtype=np.float32)
+def relation_scores(queries: Floats, prototypes: Floats, views: list[slice], head: Backend | None) -> Floats:
+    """(Q, F), (K, F), both centred -> (Q, K) in 0..1: the head's, or without one the mean cosine of the views."""
+    if head is not None:
+        return head.run({"queries": np.ascontiguousarray(queries, np.float32), "prototypes": prototypes})
+    cosine = unit_views(queries, views) @ unit_views(prototypes, views).T
+    return np.asarray(np.clip((1 + cosine) / 2, 0, 1), dtype=np.float32)

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.episodes import QUERIES_PER_CLASS, EpisodePool, split_classes
-from edge.descriptor import compare_ready
 from edge.relation import SupportSet
 
 F = 6
@@ -16,10 +15,10 @@ VIEWS = [slice(0, 2), slice(2, 6)]
 
 
 def pool_of(counts: list[int]) -> EpisodePool:
-    """Class c has counts[c] regions; each region is different."""
+    """Class c has counts[c] regions; each region is different, and different as a support."""
     labels = np.repeat(np.arange(len(counts)), counts)
     descriptors = np.random.default_rng(0).normal(size=(len(labels), F)).astype(np.float32)
-    return EpisodePool(descriptors, labels, np.full(F, 0.1, dtype=np.float32), VIEWS)
+    return EpisodePool(descriptors, 1.5 * descriptors, labels, np.full(F, 0.1, dtype=np.float32), VIEWS)
 
 
 @settings(max_examples=50, deadline=None)
@@ -41,11 +40,14 @@ def test_a_two_shot_episode_is_what_the_device_would_compute() -> None:
     pool = pool_of([3, 3])
     episode = pool.draw(np.random.default_rng(5), ways=(2, 2), shots=(2, 2))
     rng = np.random.default_rng(5)  # the same draws again, by hand
-    rng.integers(2, 3), rng.integers(2, 3)
-    order = [rng.permutation(np.flatnonzero(pool.labels == label)) for label in rng.choice([0, 1], 2, replace=False)]
+    rng.integers(2, 3)
+    order = []
+    for label in rng.choice([0, 1], 2, replace=False):
+        order.append(rng.permutation(np.flatnonzero(pool.labels == label)))
+        rng.integers(2, 3)
     supports = np.concatenate([rows[:2] for rows in order])
-    expected = SupportSet.build(pool.descriptors[supports], np.array([0, 0, 1, 1]), pool.pseudo_centre, VIEWS)
-    queries = compare_ready(pool.descriptors[[rows[2] for rows in order]], expected.centre, VIEWS)
+    expected = SupportSet.build(pool.supports[supports], np.array([0, 0, 1, 1]), pool.pseudo_centre, VIEWS)
+    queries = pool.descriptors[[rows[2] for rows in order]] - expected.centre
     np.testing.assert_array_equal(episode.prototypes, expected.prototypes)
     np.testing.assert_array_equal(episode.queries, queries)
     assert episode.answers.tolist() == [0, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from calibration.descriptors import Descriptors
 from calibration.open_set import OpenSetDraw, OpenSetFigures, open_set_draw, open_set_figures, share_caught
 from calibration.support_draws import SupportChoice
 from calibration.typing_heads import BaselineHead, Typed, cosine_scores
@@ -32,7 +33,7 @@ def test_figures_of_a_head_with_a_threshold_are_counts():
 def test_each_type_in_turn_is_left_out_with_all_its_pictures():
     # Types 0 and 1 at right angles, type 2 a little off type 0. Row 3 k + i is picture i of type k.
     directions = np.array([[1, 0, 0], [0, 1, 0], [0.8, 0, 0.6]], dtype=np.float32)
-    descriptors = np.repeat(directions, 3, axis=0)
+    descriptors = Descriptors.looked_at_once(np.repeat(directions, 3, axis=0))
     choice = SupportChoice(
         ("a", "b", "c"), np.array([[0], [3], [6]]), tuple(np.array([r + 1, r + 2]) for r in (0, 3, 6))
     )

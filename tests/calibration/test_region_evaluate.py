@@ -7,6 +7,7 @@ import pytest
 from conftest import run_oddkind
 
 from calibration.demo_line import KINDS, render_defect
+from calibration.descriptors import Descriptors
 from calibration.evaluate import Options
 from calibration.region_dataset import find_region_dataset
 from calibration.region_evaluate import RegionEvaluation, RegionShots, RegionTrial, evaluate_regions
@@ -28,7 +29,10 @@ def described(rows: list[tuple[int, tuple[int, int, int, int], float, tuple[floa
     """rows: picture, box, peak score, descriptor."""
     pictures, boxes, scores, descriptors = zip(*rows, strict=True)
     return DescribedBoxes(
-        np.array(pictures), np.array(boxes), np.array(scores), np.array(descriptors, dtype=np.float32)
+        np.array(pictures),
+        np.array(boxes),
+        np.array(scores),
+        Descriptors.looked_at_once(np.array(descriptors, dtype=np.float32)),
     )
 
 
@@ -136,7 +140,8 @@ def test_shots_that_leave_nothing_to_ask_about_are_left_out(n_shot: int) -> None
 
 def test_no_region_at_all_is_recall_0_and_no_error() -> None:
     scored = hand_made(4)
-    nothing = DescribedBoxes(np.zeros(0, int), np.zeros((0, 4), int), np.zeros(0), np.zeros((0, 2), np.float32))
+    no_descriptors = Descriptors.looked_at_once(np.zeros((0, 2), np.float32))
+    nothing = DescribedBoxes(np.zeros(0, int), np.zeros((0, 4), int), np.zeros(0), no_descriptors)
     result = run(RegionPass(scored.names, nothing, scored.true, scored.kinds, [], 4, ()), 1)
     assert result is not None
     draw = result.draws[0]

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calibration.descriptors import Descriptors
 from calibration.head_choice import HeadChoice, check_heads, make_head
 from calibration.typing_heads import (
     BaselineHead,
     FeatureSpace,
+    TypingHead,
     always_known,
     cosine_scores,
     lda_scores,
@@ -59,12 +61,31 @@ def test_what_all_classes_and_the_pseudo_defects_share_is_taken_away():
 def test_views_is_what_the_device_does_without_a_learned_head(bundle_dir: Path):
     inspector = Inspector.load(bundle_dir)
     inspector.head = None
-    descriptors = np.random.default_rng(0).normal(size=(9, len(inspector.centre))).astype(np.float32)
+    descriptors = Descriptors.looked_at_once(
+        np.random.default_rng(0).normal(size=(9, len(inspector.centre))).astype(np.float32)
+    )
     supports, labels, queries = np.array([4, 0, 7, 2]), np.array([0, 0, 1, 1]), np.array([1, 3, 5, 6, 8])
     device, views = (make_head(name, inspector) for name in ("auto", "views"))
     expected = device.type_queries(descriptors, supports, labels, queries).scores
     found = views.type_queries(descriptors, supports, labels, queries).scores
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_supports_are_looked_at_several_times_by_the_device_and_once_by_the_baselines(bundle_dir: Path):
+    inspector = Inspector.load(bundle_dir)
+    inspector.head = None  # cosines are easier to follow
+    first, second = np.random.default_rng(0).normal(size=(2, len(inspector.centre))).astype(np.float32)
+    once = inspector.centre + np.stack([first, second, first, second])
+    several = inspector.centre + np.stack([second, first, first, second])  # supports look like the other class
+    described = Descriptors(once, several)
+    choice = (np.array([0, 1]), np.array([0, 1]), np.array([2, 3]))
+
+    def named(head: TypingHead) -> list[int]:
+        return head.type_queries(described, *choice).scores.argmax(axis=1).tolist()
+
+    assert named(make_head("auto", inspector)) == [1, 0]
+    assert named(make_head("relation-once", inspector)) == [0, 1]
+    assert named(make_head("views", inspector)) == [0, 1]
 
 
 # ridge
@@ -122,7 +143,7 @@ def test_a_baseline_is_as_sure_as_its_best_score_and_never_says_unknown():
 
 
 def test_a_baseline_takes_rows_of_all_pictures():
-    descriptors = rows((0, 1), (1, 0), (0, 2), (3, 0))
+    descriptors = Descriptors.looked_at_once(rows((0, 1), (1, 0), (0, 2), (3, 0)))
     typed = BaselineHead("cosine", cosine_scores).type_queries(
         descriptors, np.array([3, 0]), np.array([0, 1]), np.array([1, 2])
     )
@@ -135,7 +156,7 @@ def test_the_device_says_unknown_under_the_threshold_of_the_bundle(bundle_dir: P
     far = -towards.sum(axis=0, keepdims=True)
     descriptors = np.concatenate([inspector.centre + towards, inspector.centre + towards, inspector.centre + far])
     typed = make_head("auto", inspector).type_queries(
-        descriptors, np.array([0, 1]), np.array([0, 1]), np.array([2, 3, 4])
+        Descriptors.looked_at_once(descriptors), np.array([0, 1]), np.array([0, 1]), np.array([2, 3, 4])
     )
     threshold = inspector.manifest.typing.unknown_threshold
     assert typed.unknown.tolist() == [False, False, True]
@@ -150,14 +171,14 @@ def test_a_relation_head_that_is_not_there_is_an_error_and_all_goes_without(bund
         HeadChoice.of(inspector, ("auto", "relation"))
     everything = HeadChoice.of(inspector, ("lda", "all"))
     assert everything.names == ("lda", "auto", "views", "cosine", "ridge")
-    assert "no relation head" in everything.left_out["relation"]
+    assert "no relation head" in everything.left_out["relation"] and "no relation head" in everything.left_out["relation-once"]
     assert "--good GOOD_DIR" in everything.left_out["paper"]
 
 
 @pytest.mark.parametrize(
     ("names", "good", "complaint"),
     [
-        (("nonsense",), None, "'nonsense': expected auto, relation, views"),
+        (("nonsense",), None, "'nonsense': expected auto, relation, relation-once, views"),
         (("auto", ""), None, "'': expected auto"),
         ((), None, "expected auto"),
         (("paper",), None, "give their folder with --good GOOD_DIR"),

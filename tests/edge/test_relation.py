@@ -48,7 +48,8 @@ class ConstantHead(Backend):
         self.score = score
 
     def run(self, inputs: Arrays) -> Floats:
-        return np.full((len(inputs["query"]), len(inputs["prototypes"])), self.score, np.float32)
+        self.asked = inputs
+        return np.full((len(inputs["queries"]), len(inputs["prototypes"])), self.score, np.float32)
 
 
 @pytest.mark.parametrize(("degrees", "score"), [(0, 1.0), (60, 0.75), (90, 0.5), (120, 0.25), (180, 0.0)])
@@ -56,7 +57,7 @@ def test_a_score_is_one_for_the_same_direction_and_zero_for_the_opposite(degrees
     angle = np.deg2rad(degrees)
     query = np.array([[np.cos(angle), np.sin(angle)]], np.float32)
 
-    scores = relation_scores(query, np.array([[1, 0]], np.float32), head=None)
+    scores = relation_scores(query, np.array([[1, 0]], np.float32), ONE_VIEW, head=None)
 
     assert scores.tolist() == [[pytest.approx(score, abs=1e-6)]]
 
@@ -84,11 +85,14 @@ def test_what_every_class_shares_is_no_evidence() -> None:
     assert scores_of(classifier, [shared, 0.5]) == {"up": pytest.approx(1), "down": pytest.approx(0)}
 
 
-def test_a_prototype_is_the_mean_direction_of_its_supports() -> None:
-    supports = SupportSet.build(np.array([[1, 0], [0, 1], [-1, -1]], np.float32), np.array([0, 0, 1]), ORIGIN, ONE_VIEW)
+def test_a_prototype_points_where_its_supports_do_on_average_and_is_as_long() -> None:
+    # Class means (2, 0.5) and (-2, -0.5), so the centre is the origin; lengths 4 and 1, and 2 * sqrt(17) / 4.
+    descriptors = np.array([[4, 0], [0, 1], [-2, -0.5]], np.float32)
 
-    diagonal = np.sqrt(0.5)
-    np.testing.assert_allclose(supports.prototypes, [[diagonal, diagonal], [-diagonal, -diagonal]], atol=1e-6)
+    supports = SupportSet.build(descriptors, np.array([0, 0, 1]), ORIGIN, ONE_VIEW)
+
+    diagonal = 2 * np.sqrt(0.5)  # the mean direction, however long each support is; sqrt(4 * 1) = 2 long
+    np.testing.assert_allclose(supports.prototypes, [[diagonal, diagonal], [-2, -0.5]], atol=1e-6)
 
 
 def test_one_class_alone_fits_what_resembles_it_and_not_its_opposite() -> None:
@@ -126,12 +130,22 @@ def test_a_descriptor_that_is_no_number_is_unknown(query: list[float]) -> None:
     assert classifier.is_unknown(classifier.rank(np.array(query, np.float32)))
 
 
-def test_a_head_has_half_the_say() -> None:
+def test_a_head_has_the_only_say() -> None:
     prototypes, query = np.array([[1, 0], [0, 1]], np.float32), np.array([[1, 0]], np.float32)
 
-    scores = relation_scores(query, prototypes, ConstantHead(0.25))  # cosine scores: 1 and 0.5
+    scores = relation_scores(query, prototypes, ONE_VIEW, ConstantHead(0.25))  # cosine scores: 1 and 0.5
 
-    assert scores.tolist() == [[0.625, 0.375]]
+    assert scores.tolist() == [[0.25, 0.25]]
+
+
+def test_a_head_is_asked_about_centred_queries_with_their_lengths() -> None:
+    head = ConstantHead(0.5)
+    supports = SupportSet.build(np.array([[5, 0], [3, 0]], np.float32), np.array([0, 1]), ORIGIN, ONE_VIEW)
+
+    supports.relation_scores(np.array([[8 / 3 + 2, 0]], np.float32), head)  # the centre is (5 + 3 + 0) / 3
+
+    np.testing.assert_allclose(head.asked["queries"], [[2, 0]], atol=1e-6)
+    np.testing.assert_allclose(head.asked["prototypes"], [[7 / 3, 0], [1 / 3, 0]], atol=1e-6)
 
 
 @given(
