@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from calibration.build_bank import BuiltBank, build_bank, default_tap_weights
-from calibration.detection import SCORE, Detection, calibrate_detection, split
+from calibration.detection import Detection, calibrate_detection, split
 from calibration.good_pictures import Embedder, GoodPictures, Track, load_second_look, no_track
 from calibration.pseudo_samples import (
     PSEUDO_CLASSES,
@@ -24,10 +24,11 @@ from calibration.pseudo_samples import (
     make_pseudo_samples,
     odd_patches,
 )
+from calibration.recipe import Recipe
 from calibration.train_discriminator import discriminator_facts
 from calibration.typing_calibration import TypingCalibration, calibrate_typing
 from edge.backend import Backend, load_backend
-from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, WHITENING_FILE, graph_files
+from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, TUNING_FILE, WHITENING_FILE, graph_files
 from edge.descriptor import DESCRIPTOR_NAME, Whitening, view_slices
 from edge.discriminator import DISCRIMINATOR_FILE
 from edge.errors import UsageError
@@ -66,7 +67,8 @@ class Options:
     """What a user may ask of `calibrate`.
 
     detection_taps: None means every tap of stride 8 and coarser. search: None takes the faster of HNSW and
-    exact search for a bank of this size.
+    exact search for a bank of this size. recipe: what `tune` chose; None is the default.
+    tuning_document: JSON of what it tried, kept in the bundle.
     """
 
     bank_rows: int = 2000
@@ -77,6 +79,8 @@ class Options:
     seed: int = 0
     overwrite: bool = False
     search: Search | None = None
+    recipe: Recipe | None = None
+    tuning_document: str = ""
 
     def check(self) -> None:
         """UsageError for a value that cannot mean anything."""
@@ -129,6 +133,8 @@ def calibrate(
         learned = _learn(folder, embedder, second_look, pictures.paths, head, index_bank, options, track)
         _copy_graphs(pack, pack_manifest, folder)
         _write_arrays(folder, learned, pictures)
+        if options.tuning_document:
+            (folder / TUNING_FILE).write_text(options.tuning_document, encoding="utf-8")
         manifest = _manifest(pack_manifest, product_name(pictures.folder), pictures, learned, embedder, options)
         manifest = write_manifest(folder, manifest)
     return Calibration(manifest, pictures.unreadable, learned.built.peak_pool_rows, _peak_rss_mb())
@@ -145,10 +151,10 @@ def _learn(
     track: Track[Any],
 ) -> Learned:
     """Bank, index (written into `folder`), thresholds and typing, each from what the one before gave."""
-    tap_weights = default_tap_weights(embedder.embedding, options.detection_taps)
+    recipe = options.recipe or Recipe(default_tap_weights(embedder.embedding, options.detection_taps))
     fit, held_out = split(paths)
     unseen = held_out or fit  # a small set has no unseen pictures: its own stand in, and are cross-fitted
-    built = build_bank(embedder, fit, tap_weights, options.bank_rows, track)
+    built = build_bank(embedder, fit, recipe.tap_weights, options.bank_rows, track)
     painter = PseudoPainter.of(unseen, PSEUDO_CLASSES, options.seed)
     samples = make_pseudo_samples(embedder, painter, track)
     good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_paths(unseen[:RECALL_PICTURES])])
@@ -156,14 +162,14 @@ def _learn(
     search: Search = options.search or ("hnsw" if is_faster else "exact")
     bank = _as_on_device(folder, built.bank, index if search == "hnsw" else None)
     rate = options.false_reject_rate
-    detection = calibrate_detection(embedder, bank, tap_weights, fit, held_out, rate, options.seed, track)
+    detection = calibrate_detection(embedder, bank, recipe, fit, held_out, rate, options.seed, track)
     reader = RegionReader(embedder, detection.detect, detection.thresholds.pixel.value, bank, second_look)
     whitening, described = describe_samples(samples, painter, reader, track)
     views = view_slices(embedder.embedding, second_look.embedding)
     typing = calibrate_typing(described.descriptors, described.supports, described.labels, views, head, options.seed)
     facts = MemoryBankFacts(
         rows=bank.rows,
-        tap_weights=tap_weights,
+        tap_weights=recipe.tap_weights,
         search_dim=bank.keys.shape[1],
         search=search,
         coreset_radius=round(built.coreset_radius, 4),
@@ -200,7 +206,7 @@ def _manifest(
         calibrated_precision=options.precision,
         good_pictures=len(pictures.paths),
         memory_bank=learned.bank_facts,
-        score=SCORE,
+        score=learned.detection.recipe.score,
         discriminator=discriminator_facts(len(fit)) if learned.detection.discriminator else None,
         thresholds=ThresholdFacts(
             image_threshold=image.value,

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge.cli_options import json_option, overwrite_option, progress
 from edge.errors import UsageError
 
+if TYPE_CHECKING:
+    from calibration.calibrate import Options
+    from calibration.tune import Tuning
+
 
 @click.command()
 @click.argument("good", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--pack", type=click.Path(path_type=Path), help="Model pack from `oddkind export`; not with --add.")
+@click.option(
+    "--pack",
+    "packs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Model pack from `oddkind export`; not with --add. Several with --tune.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder the bundle is written to.")
 @click.option("--add", is_flag=True, help="Add GOOD, pictures or folders of them, to the bundle at --out.")
 @click.option("--even-far", is_flag=True, help="With --add: also pictures that score like defects.")
+@click.option("--tune", is_flag=True, help="Choose taps, score and pack for this product; takes minutes.")
+@click.option("--budget-ms", type=click.FloatRange(0, min_open=True), help="With --tune: what a frame may take here.")
 @click.option("--bank-rows", default=2000, show_default=True, help="Rows of the memory bank.")
 @click.option("--false-reject-rate", default=0.01, show_default=True, help="Share of good parts that may be rejected.")
 @click.option(
@@ -49,10 +62,12 @@ from edge.errors import UsageError
 def calibrate(
     ctx: click.Context,
     good: tuple[Path, ...],
-    pack: Path | None,
+    packs: tuple[Path, ...],
     out: Path,
     add: bool,
     even_far: bool,
+    tune: bool,
+    budget_ms: float | None,
     bank_rows: int,
     false_reject_rate: float,
     backend: str,
@@ -68,20 +83,21 @@ def calibrate(
     With --add a bundle learns more good pictures, such as parts that it rejected by mistake, without those it was
     made from. Its thresholds stay, and so do enrolled classes.
 
+    With --tune recipes are compared by how well held-out good pictures separate from marks painted on them, and one
+    that is surely better than the default replaces it. No defect picture is needed.
+
     \b
     Example:
       oddkind calibrate pictures/good --pack pack --out bundle
       oddkind calibrate boards/*/template --pack pack --out bundle
+      oddkind calibrate pictures/good --tune --budget-ms 10 --pack pack256 --pack pack384 --out bundle
       oddkind calibrate --add rejected/good-1.png rejected/good-2.png --out bundle
     """
     if add:
         refuse_with_add(ctx)
         add_to_bundle(good, out, even_far, as_json)
         return
-    if pack is None or even_far:
-        raise UsageError(
-            "--even-far goes with --add" if pack else "--pack PACK is missing; make one with 'oddkind export'"
-        )
+    refuse_what_does_not_go_together(packs, even_far, tune, budget_ms, taps)
     from calibration.calibrate import Options
     from calibration.calibrate import calibrate as build
     from edge.registry import load_stage
@@ -96,6 +112,9 @@ def calibrate(
         search=search,  # type: ignore[arg-type]
         overwrite=overwrite,
     )
+    pack = packs[0]
+    if tune:
+        options, pack = tuned(good, packs, out, options, budget_ms)
     done = build(good[0], pack, out, load_stage("index_bank"), options, progress, more_good=good[1:])
     m = done.manifest
     for complaint in done.unreadable:
@@ -116,12 +135,73 @@ def calibrate(
     click.echo(f"memory      peak {done.peak_rss_mb:.0f} MB, coreset pool at most {done.coreset_pool_rows} rows")
 
 
+def refuse_what_does_not_go_together(
+    packs: tuple[Path, ...], even_far: bool, tune: bool, budget_ms: float | None, taps: str | None
+) -> None:
+    """UsageError for options that need another one, or exclude it."""
+    if not packs:
+        raise UsageError("--pack PACK is missing; make one with 'oddkind export'")
+    if even_far:
+        raise UsageError("--even-far goes with --add")
+    if not tune and (len(packs) > 1 or budget_ms is not None):
+        raise UsageError("several --pack and --budget-ms go with --tune")
+    if tune and taps:
+        raise UsageError("--tune chooses the taps; leave --taps out")
+
+
+def tuned(
+    good: tuple[Path, ...], packs: tuple[Path, ...], out: Path, options: Options, budget_ms: float | None
+) -> tuple[Options, Path]:
+    """Compare recipes, show what was found, and answer with the chosen one's options and pack."""
+    from calibration.tune import tune
+    from edge.inspector import limit_threads
+    from edge.manifest import MANIFEST_NAME
+    from edge.staging import refuse_taken
+
+    options.check()
+    refuse_taken(out, MANIFEST_NAME, options.overwrite)  # before minutes of tuning, not after
+    limit_threads(1)
+    tuning = tune(good[0], packs, options, budget_ms, good[1:], progress)
+    click.echo(tuning_table(tuning), err=True)
+    chosen = tuning.chosen.trial
+    document = json.dumps(tuning.to_document(), indent=1) + "\n"
+    return replace(options, recipe=chosen.recipe, tuning_document=document), chosen.pack
+
+
+def tuning_table(tuning: Tuning) -> str:
+    """Every recipe, one a line, and which was chosen and why."""
+    from edge.text_table import aligned
+
+    rows = [
+        [
+            result.trial.name,
+            result.trial.pack.name,
+            f"{result.auroc:.4f}",
+            "" if result is tuning.results[0] else f"{result.gain:+.4f} +- {result.gain_error:.4f}",
+            f"{result.marks_found:.1%}",
+            f"{result.frame_ms:.1f}" + ("" if tuning.is_affordable(result) else " over budget"),
+        ]
+        for result in tuning.results
+    ]
+    head = ["recipe", "pack", "AUROC", "over the default", "marks found", "frame ms"]
+    chosen = tuning.chosen
+    why = "surely better than the default" if chosen is not tuning.results[0] else "nothing is surely better"
+    if chosen.gain <= 0 and chosen is not tuning.results[0]:
+        why = "the best within the budget, which the default is not"
+    return (
+        "painted marks against held-out good pictures\n"
+        + aligned([head, *rows])
+        + f"\nchosen      {chosen.trial.name} on {chosen.trial.pack.name}: {why}\n"
+    )
+
+
 def refuse_with_add(ctx: click.Context) -> None:
     """UsageError for an option that a bundle which exists has settled."""
     mine = ("good", "out", "add", "even_far", "as_json")
-    for name in ctx.params:
+    for option in ctx.command.params:
+        name = option.name or ""
         if name not in mine and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError(f"--{name.replace('_', '-')} cannot go with --add: the bundle at --out has settled it")
+            raise UsageError(f"{option.opts[0]} cannot go with --add: the bundle at --out has settled it")
 
 
 def add_to_bundle(good: tuple[Path, ...], bundle: Path, even_far: bool, as_json: bool) -> None:

@@ -8,26 +8,39 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 
 from calibration.build_bank import build_bank
 from calibration.good_pictures import Embedder, Track, no_track
+from calibration.part_mask import estimate_part_mask
 from calibration.place_statistics import neutral_places, normalised_as_unseen, place_statistics
+from calibration.recipe import SCORE, Recipe
 from calibration.thresholds import Threshold, choose_threshold
-from calibration.train_discriminator import MAP_SIGMA_PATCHES, normalised_by_place, train_discriminator
+from calibration.train_discriminator import (
+    FULL_EFFORT,
+    MAP_SIGMA_PATCHES,
+    Detect,
+    Effort,
+    normalised_by,
+    train_discriminator,
+)
 from edge.anomaly import Anomaly, PlaceStatistics, detect, enlarge, mean_of_top_fraction
 from edge.discriminator import Discriminator, DiscriminatorArrays
 from edge.manifest import ScoreFacts
 from edge.memory_bank import MemoryBank
+from edge.pictures import read_picture
 
 Item = TypeVar("Item")
 
-SCORE = ScoreFacts(top_fraction=0.01, map_sigma_patches=1.0)
 HELD_OUT_FRACTION = 0.2
 MAX_HELD_OUT = 300
 # With fewer good pictures than this none is spared for good: each is scored by a bank built without it.
 CROSS_FIT_BELOW = 50
 FOLDS = 4
+PART_MASK_PICTURES = 16
+# A place whose spread is this large scores nothing, whatever it shows.
+NEVER_STRANGE_STD = 1e9
 
 
 @dataclass(frozen=True)
@@ -43,13 +56,14 @@ class Detection:
     """What the device compares patches with. discriminator: None where no picture could be held out to judge it."""
 
     bank: MemoryBank
+    recipe: Recipe
     places: PlaceStatistics
     discriminator: DiscriminatorArrays | None
     thresholds: Thresholds
 
     def detect(self, patch_embeddings: np.ndarray) -> Anomaly:
         """(N, D) -> what the device would see."""
-        return detect(patch_embeddings, self.bank, self.places, SCORE, self._network)
+        return detect(patch_embeddings, self.bank, self.places, self.recipe.score, self._network)
 
     @cached_property
     def _network(self) -> Discriminator | None:
@@ -59,33 +73,49 @@ class Detection:
 def calibrate_detection(
     embedder: Embedder,
     bank: MemoryBank,
-    tap_weights: dict[str, float],
+    recipe: Recipe,
     fit: Sequence[Path],
     held_out: Sequence[Path],
     false_reject_rate: float,
     seed: int,
     track: Track[Any] = no_track,
+    effort: Effort = FULL_EFFORT,
 ) -> Detection:
-    """fit: what the bank was made from. held_out: unseen by it; empty for a small set, which is cross-fitted.
-
-    tap_weights: that the bank searches with.
-    """
-    if not held_out:
+    """fit: what the bank was made from. held_out: unseen by it; empty for a small set, which is cross-fitted."""
+    score, part = recipe.score, part_grid(embedder, fit) if recipe.part_only else None
+    if held_out:
+        maps = distance_maps(embedder, bank, track(held_out, "thresholds", len(held_out)), score)
+    else:
         folds = track(range(FOLDS), "thresholds", FOLDS)
-        maps = np.concatenate([_cross_fitted_maps(embedder, fit, tap_weights, bank.rows, fold) for fold in folds])
-        thresholds = choose_thresholds(normalised_as_unseen(maps), false_reject_rate)
-        return Detection(bank, place_statistics(maps), None, thresholds)
-    maps = distance_maps(embedder, bank, track(held_out, "thresholds", len(held_out)))
-    places = place_statistics(maps)
+        maps = np.concatenate([_cross_fitted_maps(embedder, fit, recipe, bank.rows, fold) for fold in folds])
+    places, unseen = on_part(place_statistics(maps), part), normalised_as_unseen(maps)
+    network = None
+    if held_out and recipe.discriminator:
 
-    def distance_only(patch_embeddings: np.ndarray) -> Anomaly:
-        return detect(patch_embeddings, bank, places, SCORE)
+        def distance_only(patch_embeddings: np.ndarray) -> Anomaly:
+            return detect(patch_embeddings, bank, places, score)
 
-    network = train_discriminator(embedder, bank, distance_only, fit, seed, track)
-    logits = logit_maps(embedder, bank, places, network, track(held_out, "thresholds", len(held_out)))
-    unseen = normalised_as_unseen(maps) + normalised_as_unseen(logits)
-    network = normalised_by_place(network, logits)
-    return Detection(bank, places, network, choose_thresholds(unseen, false_reject_rate))
+        network = train_discriminator(embedder, bank, distance_only, fit, seed, track, effort)
+        logits = logit_maps(embedder, distance_only, bank, network, track(held_out, "thresholds", len(held_out)))
+        unseen = unseen + normalised_as_unseen(logits)
+        network = normalised_by(network, on_part(place_statistics(logits), part))
+    if part is not None:
+        unseen = unseen * part
+    return Detection(bank, recipe, places, network, choose_thresholds(unseen, false_reject_rate, score))
+
+
+def part_grid(embedder: Embedder, paths: Sequence[Path]) -> np.ndarray:
+    """(h, w) bool, the patches that lie on the part; all of them when the pictures do not tell."""
+    part = estimate_part_mask([read_picture(path) for path in paths[:PART_MASK_PICTURES]])
+    h, w = embedder.embedding.grid_hw
+    return np.asarray(cv2.resize(part.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA) > 0)
+
+
+def on_part(places: PlaceStatistics, part: np.ndarray | None) -> PlaceStatistics:
+    """The same, but off the part nothing is ever strange."""
+    if part is None:
+        return places
+    return PlaceStatistics(places.mean, np.where(part, places.std, np.float32(NEVER_STRANGE_STD)))
 
 
 def bound(arrays: DiscriminatorArrays, bank: MemoryBank) -> Discriminator:
@@ -101,31 +131,30 @@ def split(paths: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     return paths[:-held_out], paths[-held_out:]
 
 
-def distance_maps(embedder: Embedder, bank: MemoryBank, paths: Iterable[Path]) -> np.ndarray:
+def distance_maps(embedder: Embedder, bank: MemoryBank, paths: Iterable[Path], score: ScoreFacts = SCORE) -> np.ndarray:
     """(n, h, w) smoothed patch distances, not yet normalised by place."""
     neutral = neutral_places(embedder.embedding.grid_hw)
-    return np.stack([detect(e, bank, neutral, SCORE).patch_scores for e in embedder.embed_paths(paths)])
+    return np.stack([detect(e, bank, neutral, score).patch_scores for e in embedder.embed_paths(paths)])
 
 
 def logit_maps(
-    embedder: Embedder, bank: MemoryBank, places: PlaceStatistics, arrays: DiscriminatorArrays, paths: Iterable[Path]
+    embedder: Embedder, distance_only: Detect, bank: MemoryBank, arrays: DiscriminatorArrays, paths: Iterable[Path]
 ) -> np.ndarray:
     """(n, h, w) smoothed logits, not yet normalised by place."""
     network = bound(arrays, bank)
-    seen = (detect(e, bank, places, SCORE) for e in embedder.embed_paths(paths))
+    seen = (distance_only(e) for e in embedder.embed_paths(paths))
     return np.stack([network.patch_scores(a.standardised, a.nearest_rows, a.distances, a.patch_scores) for a in seen])
 
 
-def choose_thresholds(unseen_maps: np.ndarray, false_reject_rate: float) -> Thresholds:
+def choose_thresholds(unseen_maps: np.ndarray, false_reject_rate: float, score: ScoreFacts = SCORE) -> Thresholds:
     """(n, h, w) patch scores of good pictures, as those of pictures nothing was fitted to -> both thresholds."""
-    image_scores = np.array([mean_of_top_fraction(m, SCORE.top_fraction) for m in unseen_maps])
+    image_scores = np.array([mean_of_top_fraction(m, score.top_fraction) for m in unseen_maps])
     map_peaks = np.array([enlarge(m).max() for m in unseen_maps])
     return Thresholds(choose_threshold(image_scores, false_reject_rate), choose_threshold(map_peaks, false_reject_rate))
 
 
-def _cross_fitted_maps(
-    embedder: Embedder, paths: Sequence[Path], tap_weights: dict[str, float], rows: int, fold: int
-) -> np.ndarray:
+def _cross_fitted_maps(embedder: Embedder, paths: Sequence[Path], recipe: Recipe, rows: int, fold: int) -> np.ndarray:
     """Maps of a quarter of the pictures, by a bank of as many rows built without them."""
     rest = [path for i, path in enumerate(paths) if i % FOLDS != fold]
-    return distance_maps(embedder, build_bank(embedder, rest, tap_weights, rows).bank, paths[fold::FOLDS])
+    bank = build_bank(embedder, rest, recipe.tap_weights, rows).bank
+    return distance_maps(embedder, bank, paths[fold::FOLDS], recipe.score)

@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 
 from calibration.build_bank import build_bank, default_tap_weights
-from calibration.detection import SCORE, choose_thresholds
+from calibration.detection import choose_thresholds
 from calibration.episodes import EpisodePool
 from calibration.good_pictures import Embedder, GoodPictures, Track, no_track
 from calibration.part_mask import estimate_part_mask
 from calibration.place_statistics import neutral_places, normalised_as_unseen, place_statistics
 from calibration.pseudo_defects import PseudoClass
 from calibration.pseudo_samples import RegionReader, Views, stacked
+from calibration.recipe import SCORE
 from calibration.whitening import fit_whitening
 from edge.anomaly import detect
 from edge.descriptor import pooling_weights, view_slices

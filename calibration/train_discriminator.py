@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 
 from calibration.good_pictures import Embedder, Track, no_track
-from calibration.place_statistics import place_statistics
 from calibration.pseudo_samples import PseudoPainter
-from edge.anomaly import Anomaly
+from edge.anomaly import Anomaly, PlaceStatistics
 from edge.discriminator import DiscriminatorArrays, distance_features
 from edge.manifest import DiscriminatorFacts
 from edge.memory_bank import MemoryBank
@@ -21,17 +20,33 @@ from edge.memory_bank import MemoryBank
 HIDDEN_UNITS = 128
 MAP_SIGMA_PATCHES = 0.7
 
-PSEUDO_CLASSES, PER_CLASS = 96, 8
+PER_CLASS = 8
 # Bounds what is held in memory, however many good pictures there are.
 MAX_GOOD_PICTURES = 500
 # Patches of one picture. Half of the good ones are those that look odd already: they are what is rejected falsely.
 ODD_PATCHES, UNPAINTED_PATCHES, GOOD_PATCHES = 80, 30, 400
 PAINTED_SHARE = 0.3  # of a patch's area, from which it counts as odd
 
-EPOCHS, BATCH = 16, 1024
+BATCH = 1024
 LEARNING_RATE, WARM_UP_SHARE = 5e-3, 0.3
 WEIGHT_DECAY, DROPOUT = 1e-3, 0.1
 ADAM_MEANS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to teach. pseudo_classes: each painted PER_CLASS times."""
+
+    pseudo_classes: int = 96
+    epochs: int = 16
+
+    @property
+    def pseudo_pictures(self) -> int:
+        """Painted pictures in all."""
+        return self.pseudo_classes * PER_CLASS
+
+
+FULL_EFFORT = Effort()
 
 Detect = Callable[[np.ndarray], Anomaly]  # patch embeddings (N, D) -> the distance map, place-normalised
 
@@ -62,16 +77,27 @@ class PatchSamples:
 
 
 def train_discriminator(
-    embedder: Embedder, bank: MemoryBank, detect: Detect, paths: Sequence[Path], seed: int, track: Track[Any] = no_track
+    embedder: Embedder,
+    bank: MemoryBank,
+    detect: Detect,
+    paths: Sequence[Path],
+    seed: int,
+    track: Track[Any] = no_track,
+    effort: Effort = FULL_EFFORT,
 ) -> DiscriminatorArrays:
     """Teach a network on `paths`, the pictures the bank was made from; its map is not yet normalised by place.
 
     detect: the distance map of embeddings, place-normalised.
     """
     paths = paths[:MAX_GOOD_PICTURES]
-    samples = PatchSamples.joined(list(_sampled_pictures(embedder, detect, paths, seed, track)))
+    samples = PatchSamples.joined(list(_sampled_pictures(embedder, detect, paths, seed, track, effort)))
     weights = train_network(
-        lambda chosen: samples.inputs(bank.arrays.vectors, chosen), samples.odd, HIDDEN_UNITS, EPOCHS, seed, track
+        lambda chosen: samples.inputs(bank.arrays.vectors, chosen),
+        samples.odd,
+        HIDDEN_UNITS,
+        effort.epochs,
+        seed,
+        track,
     )
     D = samples.features.shape[1]
     first, bias, output = weights
@@ -93,14 +119,13 @@ def discriminator_facts(good_pictures: int) -> DiscriminatorFacts:
         hidden_units=HIDDEN_UNITS,
         map_sigma_patches=MAP_SIGMA_PATCHES,
         good_pictures=min(good_pictures, MAX_GOOD_PICTURES),
-        pseudo_pictures=PSEUDO_CLASSES * PER_CLASS,
+        pseudo_pictures=FULL_EFFORT.pseudo_pictures,
     )
 
 
-def normalised_by_place(arrays: DiscriminatorArrays, good_maps: np.ndarray) -> DiscriminatorArrays:
-    """good_maps: (n, h, w) of pictures that were not trained on, made by `arrays` before normalisation."""
-    places = place_statistics(good_maps)
-    return DiscriminatorArrays(**{**arrays.__dict__, "mean": places.mean, "std": places.std})
+def normalised_by(arrays: DiscriminatorArrays, places: PlaceStatistics) -> DiscriminatorArrays:
+    """places: of maps of pictures that were not trained on, made by `arrays` before normalisation."""
+    return replace(arrays, mean=places.mean, std=places.std)
 
 
 def train_network(
@@ -165,16 +190,15 @@ class _Network:
 
 
 def _sampled_pictures(
-    embedder: Embedder, detect: Detect, paths: Sequence[Path], seed: int, track: Track[Any]
+    embedder: Embedder, detect: Detect, paths: Sequence[Path], seed: int, track: Track[Any], effort: Effort
 ) -> Iterator[PatchSamples]:
     """Good pictures, then painted ones."""
     rng = np.random.default_rng(seed)
     for embeddings in track(embedder.embed_paths(paths), "good patches", len(paths)):
         anomaly = detect(embeddings)
         yield _chosen(anomaly, good_patches(anomaly.patch_scores, rng), 0)
-    painter = PseudoPainter.of(paths, PSEUDO_CLASSES, seed)
-    count = PSEUDO_CLASSES * PER_CLASS
-    for number in track(range(count), "painted patches", count):
+    painter = PseudoPainter.of(paths, effort.pseudo_classes, seed)
+    for number in track(range(effort.pseudo_pictures), "painted patches", effort.pseudo_pictures):
         _, painted, mask = painter.paint(number)
         anomaly = detect(embedder.embed(painted))
         cover = _cover(mask, embedder.embedding.grid_hw)

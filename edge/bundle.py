@@ -22,6 +22,7 @@ CENTRE_FILE = "descriptor_centre.npy"
 PLACES_FILE = "place_statistics.npz"
 WHITENING_FILE = "whitening.npz"
 PROVENANCE_FILE = "provenance.json"
+TUNING_FILE = "tuning.json"
 
 
 @dataclass(frozen=True)
