@@ -18,8 +18,17 @@ from calibration.cli_pretrain import pretrain as command
 from calibration.demo_line import render_good
 from calibration.episodes import Episode, EpisodePool
 from calibration.pack_head import install_head
-from calibration.pretrain import MAX_TEXTURES, Options, Pretraining, find_good_pictures, pretrain, read_textures
+from calibration.pretrain import (
+    MAX_TEXTURES,
+    PER_CLASS,
+    Options,
+    Pretraining,
+    find_good_pictures,
+    pretrain,
+    read_textures,
+)
 from calibration.pseudo_regions import product_name
+from calibration.rendered_products import RENDERED_PRODUCTS
 from calibration.relation_module import RelationModule
 from calibration.train_relation import Accuracy, episode_loss, measure_accuracy, train_relation_module
 from edge.backend import BACKEND_NAMES, load_backend
@@ -47,7 +56,7 @@ def pretrained(pack_dir: Path, good_dir: Path, tmp_path_factory: pytest.TempPath
 
     def measured(*arguments: Any) -> Accuracy:
         accuracy = measure_accuracy(*arguments)
-        return replace(accuracy, cosine=min(accuracy.cosine, accuracy.combined - 0.01))
+        return replace(accuracy, cosine=min(accuracy.cosine, accuracy.head - 0.01))
 
     with pytest.MonkeyPatch.context() as patch:  # whether so short a training wins is no part of these tests
         patch.setattr(train_relation, "measure_accuracy", measured)
@@ -64,14 +73,17 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def two_clusters(seed: int = 0) -> EpisodePool:
-    """Eight classes that only the second view tells apart; the first is noise."""
+def told_by_length(seed: int = 0) -> EpisodePool:
+    """Sixteen classes: eight directions, each once short and once three times as long, in the second view alone.
+
+    The first view's length is noise.
+    """
     rng = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(8), 8)
-    told = np.eye(8)[labels] + 0.3 * rng.normal(size=(64, 8))
-    noise = rng.normal(size=(64, 8))
-    descriptors = np.concatenate([noise, told], axis=1).astype(np.float32)
-    return EpisodePool(descriptors, labels, descriptors.mean(axis=0), VIEWS)
+    labels = np.repeat(np.arange(16), 8)
+    directions = np.eye(8)[labels % 8] + 0.1 * rng.normal(size=(128, 8))
+    lengths = np.stack([np.exp(rng.normal(size=128)), np.where(labels < 8, 3, 9)], axis=1)
+    descriptors = np.concatenate([directions * lengths[:, [view]] for view in (0, 1)], axis=1).astype(np.float32)
+    return EpisodePool(descriptors, descriptors, labels, np.zeros(16, np.float32), VIEWS)
 
 
 def test_the_pack_gets_a_head_that_both_runtimes_run(pretrained: tuple[Path, Pretraining]) -> None:
@@ -83,10 +95,10 @@ def test_the_pack_gets_a_head_that_both_runtimes_run(pretrained: tuple[Path, Pre
     rng = np.random.default_rng(0)
     inputs = {
         name: rng.normal(size=(n, head.descriptor_dim)).astype(np.float32)
-        for name, n in (("query", 1), ("prototypes", 3))
+        for name, n in (("queries", 2), ("prototypes", 3))
     }
     for backend in BACKEND_NAMES:
-        assert load_backend(pack, head.graphs, backend, "int8").run(inputs).shape == (3,)
+        assert load_backend(pack, head.graphs, backend, "int8").run(inputs).shape == (2, 3)
 
 
 def test_the_manifest_says_what_the_head_was_trained_on(
@@ -97,26 +109,25 @@ def test_the_manifest_says_what_the_head_was_trained_on(
     assert head is not None
     assert (head.pseudo_classes, head.episodes) == (24, 120)
     assert head.trained_on == result.products == (product_name(good_dir),)
-    assert head.episode_accuracy == pytest.approx(result.accuracy.combined, abs=1e-4)
+    assert head.episode_accuracy == pytest.approx(result.accuracy.head, abs=1e-4)
+    assert len(head.exponents) == 2 and min(head.exponents) > 0
     assert set(head.parity) == set(head.graphs)
-    assert result.regions + result.missed == 24 * 8 and result.regions > 24 * 2
+    assert result.regions + result.missed == 24 * PER_CLASS and result.regions > 24 * 2
     before = read_manifest(pack_dir, PackManifest)
     assert result.manifest.pack_id != before.pack_id and result.manifest.graphs == before.graphs
 
 
-def test_training_learns_which_view_tells_classes_apart() -> None:
-    pool = two_clusters()
-    module = train_relation_module([pool], [8, 8], episodes=400, seed=0)
-    first, second = torch.softmax(module.view_logits, 0).tolist()
-    assert second > first
-    accuracy = measure_accuracy(module, [two_clusters(seed=1)], seed=0)
-    assert accuracy.combined > accuracy.cosine
-    assert 0.5 < accuracy.head <= 1
+def test_training_learns_in_which_view_length_tells_classes_apart() -> None:
+    module = train_relation_module([told_by_length()], [8, 8], episodes=400, seed=0)
+    first, second = module.exponents.tolist()
+    assert second > 3 * first
+    accuracy = measure_accuracy(module, [told_by_length(seed=1)], seed=0)
+    assert accuracy.head > accuracy.cosine + 0.05
 
 
 def test_the_same_seed_trains_the_same_head_and_another_seed_another() -> None:
     weights = [
-        train_relation_module([two_clusters()], [8, 8], episodes=20, seed=seed).embedding.weight for seed in (3, 3, 4)
+        train_relation_module([told_by_length()], [8, 8], episodes=40, seed=seed).exponents for seed in (3, 3, 4)
     ]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
@@ -126,7 +137,7 @@ def test_the_loss_is_lower_for_the_right_answers_than_for_the_wrong_ones() -> No
     regions = np.eye(16, dtype=np.float32)[[8, 9, 10]]
     right = Episode(regions, regions, np.array([0, 1, 2]))
     wrong = Episode(regions, regions, np.array([1, 2, 0]))
-    losses = [float(episode_loss(module, episode, np.random.default_rng(0)).detach()) for episode in (right, wrong)]
+    losses = [float(episode_loss(module, episode, torch.tensor(0.1)).detach()) for episode in (right, wrong)]
     assert losses[0] < losses[1]
 
 
@@ -134,7 +145,7 @@ def test_a_head_that_does_not_beat_the_cosine_is_not_written(
     pack: Path, good_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = snapshot(pack)
-    monkeypatch.setattr(train_relation, "measure_accuracy", lambda *a: Accuracy(cosine=0.8, head=0.9, combined=0.8))
+    monkeypatch.setattr(train_relation, "measure_accuracy", lambda *a: Accuracy(cosine=0.8, head=0.8))
     result = pretrain(pack, [good_dir], load_stage("export_head"), Options(classes=16, episodes=4))
     assert not result.written and result.manifest.relation_head is None
     assert snapshot(pack) == before
@@ -162,6 +173,7 @@ def write_bytes_head(content: bytes, fails: BaseException | None = None):  # typ
             trained_on=("x",),
             pseudo_classes=16,
             episodes=1,
+            exponents=(0.2, 0.1),
             episode_accuracy=0.5,
             cosine_accuracy=0.4,
             parity={},
@@ -262,7 +274,7 @@ def test_the_command_prints_json_for_a_machine(
     result = CliRunner().invoke(command, ["--pack", "p", "--good", "g", "--json"])
     facts = json.loads(result.output)
     assert facts["written"] is True and facts["pack_id"] == pretrained[1].manifest.pack_id
-    assert set(facts["held_out_accuracy"]) == {"cosine", "head", "combined"}
+    assert set(facts["held_out_accuracy"]) == {"cosine", "head"}
     text = CliRunner().invoke(command, ["--pack", "p", "--good", "g"]).output
     assert "two-shot accuracy on held-out pseudo-classes" in text and "relation head written to p" in text
 
@@ -274,3 +286,14 @@ def test_a_read_only_pack_is_refused_before_the_training(
     with pytest.raises(BundleError, match="no permission to write"):
         pretrain(pack, [good_dir], load_stage("export_head"), SMALL)
     assert (pack / MANIFEST_NAME).is_file()
+
+
+def test_without_good_pictures_rendered_products_are_learned_from_and_thrown_away(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("calibration.rendered_products.PICTURES", 8)
+    result = pretrain(pack, [], load_stage("export_head"), Options(classes=16, episodes=8))
+    assert result.products == RENDERED_PRODUCTS
+    assert result.pictures == 8 * len(RENDERED_PRODUCTS)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("oddkind-")] == []

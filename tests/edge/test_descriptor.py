@@ -59,7 +59,7 @@ def anomaly_of(standardised: Floats) -> Anomaly:
     """(16, 3) standardised patches, compared with the hand-made bank."""
     distances, rows = bank().nearest(standardised)
     scores = distances.reshape(GRID_HW)
-    return Anomaly(standardised, rows, scores, enlarge(scores), float(scores.max()))
+    return Anomaly(standardised, rows, distances, scores, enlarge(scores), float(scores.max()))
 
 
 class MeanAndOne(Backend):
@@ -254,3 +254,49 @@ def test_centring_takes_the_centre_off_before_the_length() -> None:
     ready = compare_ready(np.array([[4, 5]], np.float32), np.array([1, 1], np.float32), [slice(0, 2)])
 
     np.testing.assert_allclose(ready, [[0.6, 0.8]], rtol=1e-6)
+
+
+def test_a_supports_looks_are_averaged_and_keep_the_length_of_the_plain_one() -> None:
+    core = np.array([1, 2, 3, 4, 5, 6], np.float32)
+    looks = np.array([[9, 0], [0, 9]], np.float32)  # roots (3, 0) and (0, 3): the mean is shorter, 1.5 * sqrt(2)
+
+    support = unchanged().apply_to_support(core, looks)
+
+    np.testing.assert_array_equal(support[:6], core)
+    np.testing.assert_allclose(support[6:], [3 / np.sqrt(2), 3 / np.sqrt(2)], rtol=1e-6)
+
+
+def test_looks_are_whitened_before_they_are_averaged() -> None:
+    whitening = Whitening(
+        np.array([1, 1], np.float32), np.array([2, 2], np.float32), np.eye(6, dtype=np.float32), np.diag([1.0, 0.0])
+    )
+
+    support = whitening.apply_to_support(np.zeros(6, np.float32), np.array([[9, 3], [3, 9]], np.float32))
+
+    np.testing.assert_allclose(support[6:], [2, 0])  # the root of (9 - 1) / 2; the second feature counts nothing
+
+
+def test_many_supports_are_averaged_as_one_is() -> None:
+    rng = np.random.default_rng(0)
+    core, looks = rng.normal(size=(4, 6)).astype(np.float32), rng.normal(size=(4, 3, 2)).astype(np.float32)
+
+    several = unchanged().apply_to_support(core, looks)
+
+    one_by_one = [unchanged().apply_to_support(c, l) for c, l in zip(core, looks, strict=True)]
+    np.testing.assert_allclose(several, np.stack(one_by_one), rtol=1e-6)
+
+
+def test_a_support_is_looked_at_from_all_sides_and_a_query_once() -> None:
+    anomaly = anomaly_of(np.eye(16, 3, dtype=np.float32))
+    region = region_of_patch(anomaly, 0, 0)
+    brighter_outside = np.full((40, 40, 3), 7, np.uint8)
+    brighter_outside[15:] = 200  # beyond the plain window of this corner, inside the wide one
+    describer = Describer(bank(), SecondLook(MeanAndOne(), LOOK), unchanged())
+
+    query, support = describer.describe_both(anomaly, region, brighter_outside)
+
+    np.testing.assert_array_equal(query, describer.describe(anomaly, region, brighter_outside))
+    np.testing.assert_array_equal(support, describer.describe_support(anomaly, region, brighter_outside))
+    np.testing.assert_array_equal(query[:6], support[:6])
+    assert np.linalg.norm(query[6:]) == pytest.approx(np.linalg.norm(support[6:]), rel=1e-5)
+    assert support[6] / support[7] > query[6] / query[7]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.backend import load_backend
-from edge.manifest import PackManifest, read_manifest
-from edge.second_look import SecondLook, window_weights, window_xyxy
+from edge.backend import Arrays, Backend, load_backend
+from edge.manifest import Embedding, PackManifest, Tap, read_manifest
+from edge.second_look import PLAIN, SUPPORT_LOOKS, Look, SecondLook, window_weights, window_xyxy
 
 
 def test_a_large_region_gets_a_square_a_quarter_larger_than_its_longer_side() -> None:
@@ -20,6 +21,11 @@ def test_a_large_region_gets_a_square_a_quarter_larger_than_its_longer_side() ->
 
 def test_a_speck_still_gets_a_quarter_of_the_picture_around_it() -> None:
     assert window_xyxy((200, 200, 202, 202), (400, 600)) == (151, 151, 251, 251)
+
+
+def test_a_wider_look_sees_that_much_more_as_far_as_the_picture_goes() -> None:
+    assert window_xyxy((200, 200, 202, 202), (400, 600), zoom_out=2) == (101, 101, 301, 301)
+    assert window_xyxy((100, 100, 180, 140), (160, 400), zoom_out=2) == (60, 0, 220, 160)
 
 
 def test_a_window_at_the_corner_is_moved_inside() -> None:
@@ -83,3 +89,46 @@ def test_a_real_graph_tells_two_windows_apart_and_reads_the_same_one_alike(pack_
     assert noise.shape == (facts.embedding.dim,)
     assert np.array_equal(noise, look.describe(frame, (20, 20, 60, 60), weights))
     assert np.linalg.norm(noise - plain) > 0.1 * np.linalg.norm(noise)
+
+
+class Pixels(Backend):
+    """A graph that hands on what it sees: the red of each of the four quarters of its input, brightness and place."""
+
+    name = "onnxruntime"
+    version = "by hand"
+
+    def run(self, inputs: Arrays) -> npt.NDArray[np.float32]:
+        red = inputs["images"][0, 0]  # (S, S)
+        half = len(red) // 2
+        quarters = [red[:half, :half], red[:half, half:], red[half:, :half], red[half:, half:]]
+        return np.stack([[quarter.mean(), place] for place, quarter in enumerate(quarters)])[np.newaxis]
+
+
+def test_a_half_turn_turns_pixels_and_weights_alike() -> None:
+    embedding = Embedding(
+        backbone="hand-made",
+        weights_sha256="",
+        input_size=32,
+        colour_order="rgb",
+        mean=(0, 0, 0),
+        scale=(1, 1, 1),
+        taps=(Tap(name="s32", stride=32, channels=2),),
+        patch_pool=1,
+        grid_hw=(2, 2),
+    )
+    look = SecondLook(Pixels(), embedding)
+    frame = np.full((64, 64, 3), 10, np.uint8)
+    frame[:32, :32] = 250
+    weights = np.zeros((2, 2), np.float32)
+    weights[0, 0] = 1  # all on the bright quarter
+
+    upright = look.describe(frame, (0, 0, 64, 64), weights)
+    turned = look.describe(frame, (0, 0, 64, 64), weights, Look(half_turn=True))
+
+    assert turned[0] == pytest.approx(upright[0], rel=1e-5)  # the same pixels count
+    assert turned[1] == pytest.approx(3 - upright[1], rel=1e-5)  # seen at the opposite place
+
+
+def test_the_first_look_at_a_support_is_the_one_a_query_gets() -> None:
+    assert SUPPORT_LOOKS[0] == PLAIN
+    assert len(set(SUPPORT_LOOKS)) == len(SUPPORT_LOOKS)
