@@ -49,7 +49,7 @@ def find_regions(anomaly_map: Floats, pixel_threshold: float, at_least_one: bool
     The outline is at OUTLINE of the peak's height over the picture's median. MAX_REGIONS at most, no cell in two of
     them. `at_least_one`: when nothing is over the threshold, the region of the strangest cell.
     """
-    base = float(np.median(anomaly_map))
+    base = min(float(np.median(anomaly_map)), pixel_threshold)  # most of a picture can be odd
     left = anomaly_map.copy()
     regions: list[OddRegion] = []
     while len(regions) < MAX_REGIONS:

@@ -175,3 +175,24 @@ def test_a_peak_on_the_slope_of_a_stronger_one_is_no_region_of_its_own() -> None
 
     assert len(find_regions(anomaly_map, pixel_threshold=1.0)) == 1
     assert len(find_regions(anomaly_map, pixel_threshold=3.2)) == 2
+
+
+def test_a_picture_that_is_mostly_odd_still_has_outlines() -> None:
+    anomaly_map = np.full((3, 20), 8.0, np.float32)
+    anomaly_map[:, 11:] = 0
+    anomaly_map[1, 3], anomaly_map[1, 15] = 10.0, 6.0  # the second peak is under the median, 8
+
+    large, small = find_regions(anomaly_map, pixel_threshold=2.0)
+
+    assert int(large.mask.sum()) == 33
+    assert np.argwhere(small.mask).tolist() == [[1, 15]]
+
+
+@given(st.lists(st.floats(-5, 50, width=32), min_size=16, max_size=16), st.floats(-2, 20))
+def test_no_region_is_empty_and_no_cell_is_in_two(cells: list[float], threshold: float) -> None:
+    regions = find_regions(np.array(cells, np.float32).reshape(4, 4), threshold, at_least_one=True)
+
+    taken = np.sum([region.mask for region in regions], axis=0)
+
+    assert all(region.mask.any() for region in regions)
+    assert taken.max() == 1
