@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--textures", type=click.Path(path_type=Path), help="Folder of textures, such as DTD.  [default: generated]"
 )
 @click.option("--classes", type=int, default=96, show_default=True, help="Pseudo-defect classes to draw.")
-@click.option("--episodes", type=int, default=1000, show_default=True, help="Few-shot tasks to train on.")
+@click.option("--episodes", type=int, default=1600, show_default=True, help="Few-shot tasks to train on.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of pseudo-defects and episodes.")
 @json_option
 def pretrain(pack: Path, good_dirs: tuple[Path, ...], as_json: bool, **options: Any) -> None:
@@ -74,7 +74,7 @@ def _summary(pack: Path, result: Pretraining) -> str:
     lines = [
         f"{result.regions} pseudo-defects on {result.pictures} good pictures of {', '.join(result.products)}; "
         f"{result.missed} more did not show",
-        f"two-shot accuracy on held-out pseudo-classes: cosine {accuracy.cosine:.1%}, head {accuracy.head:.1%}",
+        f"two-shot accuracy on held-out pseudo-defects: cosine {accuracy.cosine:.1%}, head {accuracy.head:.1%}",
     ]
     if result.unreadable:
         lines.append(f"{len(result.unreadable)} unreadable pictures left out, such as {result.unreadable[0]}")

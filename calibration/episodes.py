@@ -43,7 +43,18 @@ class EpisodePool:
 
     def only(self, classes: np.ndarray) -> EpisodePool:
         """The regions of these classes; the centre stays that of the whole product."""
-        rows = np.isin(self.labels, classes)
+        return self._rows(np.isin(self.labels, classes))
+
+    def split(self, held_out_share: float, seed: int) -> tuple[EpisodePool, EpisodePool]:
+        """Regions to train on and regions held out, of every class."""
+        rng = np.random.default_rng(seed)
+        held_out = np.zeros(len(self.labels), dtype=bool)
+        for label in np.unique(self.labels):
+            rows = rng.permutation(np.flatnonzero(self.labels == label))
+            held_out[rows[: round(held_out_share * len(rows))]] = True
+        return self._rows(~held_out), self._rows(held_out)
+
+    def _rows(self, rows: np.ndarray) -> EpisodePool:
         return replace(self, descriptors=self.descriptors[rows], supports=self.supports[rows], labels=self.labels[rows])
 
     def draw(self, rng: np.random.Generator, ways: tuple[int, int] = WAYS, shots: tuple[int, int] = SHOTS) -> Episode:

@@ -15,14 +15,19 @@ import numpy as np
 from calibration.episodes import EpisodePool, split_classes
 from calibration.good_pictures import Embedder, GoodPictures, Track, load_second_look, no_track
 from calibration.pack_head import check_writable, install_head
-from calibration.pseudo_defects import PseudoClass, draw_pseudo_classes
-from calibration.pseudo_regions import ProductRegions, describe_pseudo_defects, load_product
-from calibration.rendered_products import write_rendered_products
+from calibration.pseudo_defects import draw_pseudo_classes
+from calibration.pseudo_regions import (
+    Product,
+    ProductRegions,
+    describe_defects,
+    describe_pseudo_defects,
+    load_product,
+)
+from calibration.rendered_products import DAMAGES, PLATE, render_damages, write_rendered_products
 from edge.descriptor import descriptor_dim, view_slices
 from edge.errors import CalibrationError, PictureError, UsageError
 from edge.manifest import PackManifest, RelationHeadFacts, read_manifest
 from edge.pictures import FrameBgr, iter_picture_paths, read_picture
-from edge.second_look import SecondLook
 
 if TYPE_CHECKING:
     from calibration.relation_module import RelationModule
@@ -34,6 +39,7 @@ PER_CLASS = 6  # up to five supports and a query
 PICTURES_PER_PRODUCT = 200
 BANK_ROWS = 2000
 HELD_OUT_SHARE = 0.25
+HELD_OUT_DAMAGES = 1 / 3  # of the pictures of each kind: there are too few kinds to hold out whole ones
 MAX_TEXTURES, TEXTURE_PX = 200, 256
 EXPORT_EXAMPLES = 32
 
@@ -42,10 +48,13 @@ ExportHead = Callable[..., tuple[dict[str, str], dict[str, float]]]
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may ask of `pretrain`. classes: pseudo-defect classes, a quarter of them held out to measure on."""
+    """What a user may ask of `pretrain`.
+
+    classes: pseudo-defect classes a product, a quarter of them held out to measure on.
+    """
 
     classes: int = 96
-    episodes: int = 1000
+    episodes: int = 1600
     textures: Path | None = None
     seed: int = 0
 
@@ -59,7 +68,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What came of it. written: False when the head names held-out classes no better than the cosine does.
+    """What came of it. written: False when the head names what was held out no better than the cosine does.
 
     regions, missed: pseudo-defects found and not found on the anomaly map. manifest: of the pack as it is now.
     """
@@ -84,7 +93,7 @@ def pretrain(
     """Paint pseudo-defects on good pictures, train the head on episodes of them, write it into `pack`.
 
     good_dirs: a folder for each product; none means rendered products. export_head: the stage of that name. A head
-    that does not beat the cosine on held-out classes is not written.
+    that does not beat the cosine on what was held out is not written: painted classes, and pictures of damages.
     """
     from calibration.train_relation import measure_accuracy, train_relation_module
 
@@ -96,10 +105,16 @@ def pretrain(
     look = load_second_look(pack, manifest, "onnxruntime", "int8")
     with _folders(good_dirs, options.seed, track) as directories:
         folders = [find_good_pictures(folder, options.seed) for folder in directories]
-        products = [_paint_and_describe(embedder, look, folder, classes, options.seed, track) for folder in folders]
+        painters = [load_product(embedder, look, f, PICTURES_PER_PRODUCT, BANK_ROWS, track) for f in folders]
+        products = [describe_pseudo_defects(p, classes, PER_CLASS, options.seed, track) for p in painters]
+        damaged = [] if good_dirs else [_describe_damages(painters, options.seed, track)]
     pools = [p.pool(manifest.embedding, look.embedding) for p in products]
     trained_on, held_out = split_classes(np.arange(options.classes), HELD_OUT_SHARE, options.seed)
     training, testing = _pools(pools, trained_on), _pools(pools, held_out)
+    # Half of the episodes are of damages: like real types they differ in size, which painted classes hardly do.
+    for regions in damaged:
+        seen, unseen = regions.pool(manifest.embedding, look.embedding).split(HELD_OUT_DAMAGES, options.seed)
+        training, testing = training + [seen] * len(training), testing + [unseen] * len(testing)
     module = train_relation_module(training, view_sizes(manifest), options.episodes, options.seed, track)
     accuracy = measure_accuracy(module, testing, options.seed)
     is_better = accuracy.head > accuracy.cosine
@@ -113,8 +128,8 @@ def pretrain(
         products=tuple(p.product for p in products),
         pictures=sum(min(len(folder.paths), PICTURES_PER_PRODUCT) for folder in folders),
         unreadable=tuple(name for folder in folders for name in folder.unreadable),
-        regions=sum(len(p.labels) for p in products),
-        missed=sum(p.missed for p in products),
+        regions=sum(len(p.labels) for p in [*products, *damaged]),
+        missed=sum(p.missed for p in [*products, *damaged]),
     )
 
 
@@ -177,16 +192,9 @@ def _folders(good_dirs: Sequence[Path], seed: int, track: Track[Any]) -> Iterato
         yield write_rendered_products(Path(folder), seed, track)
 
 
-def _paint_and_describe(
-    embedder: Embedder,
-    look: SecondLook,
-    folder: GoodPictures,
-    classes: Sequence[PseudoClass],
-    seed: int,
-    track: Track[Any],
-) -> ProductRegions:
-    product = load_product(embedder, look, folder, PICTURES_PER_PRODUCT, BANK_ROWS, track)
-    return describe_pseudo_defects(product, classes, PER_CLASS, seed, track)
+def _describe_damages(painters: Sequence[Product], seed: int, track: Track[Any]) -> ProductRegions:
+    plate = next(product for product in painters if product.name == PLATE)
+    return describe_defects(plate, track(render_damages(seed), f"damages of the {PLATE}", DAMAGES), seed)
 
 
 def _pools(pools: Sequence[EpisodePool], classes: np.ndarray) -> list[EpisodePool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,15 @@ class Product:
     part: np.ndarray
     pictures: int
     unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A picture with a defect that was made, not found. label: class number. changed: (H, W) bool, where it is odd."""
+
+    label: int
+    frame_bgr: FrameBgr
+    changed: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -112,18 +121,27 @@ def describe_pseudo_defects(
     track: Track[Any] = no_track,
 ) -> ProductRegions:
     """Paint every class `per_class` times and describe the strongest region, found exactly as on the device."""
-    odd, good, labels = [], [], []
     count = per_class * len(classes)
-    for number in track(range(count), f"pseudo-defects on {product.name}", count):
-        label = number % len(classes)
-        found = _read_one(product, classes[label], np.random.default_rng((seed, number)))
-        if found is not None:
-            odd.append(found[0])
-            good.append(found[1])
-            labels.append(label)
+    numbers = track(range(count), f"pseudo-defects on {product.name}", count)
+    return describe_defects(product, (_paint(product, classes, number, seed) for number in numbers), seed)
+
+
+def describe_defects(product: Product, defects: Iterable[Defect], seed: int) -> ProductRegions:
+    """Describe the strongest region of each picture of `product`, found exactly as on the device."""
+    rng = np.random.default_rng(seed)
+    odd, good, labels = [], [], []
+    missed = 0
+    for defect in defects:
+        found = _read(product, defect, product.clean[int(rng.integers(len(product.clean)))])
+        if found is None:
+            missed += 1
+            continue
+        odd.append(found[0])
+        good.append(found[1])
+        labels.append(defect.label)
     if not odd:
         raise CalibrationError(
-            f"{product.name}: none of {count} pseudo-defects shows on the anomaly map; give more, or sharper, pictures"
+            f"{product.name}: none of {missed} pseudo-defects shows on the anomaly map; give more, or sharper, pictures"
         )
     whitening, (core, looks) = fit_whitening(*stacked(good)), stacked(odd)
     return ProductRegions(
@@ -131,23 +149,28 @@ def describe_pseudo_defects(
         descriptors=whitening.apply(core, looks[:, 0]),
         supports=whitening.apply_to_support(core, looks),
         labels=np.array(labels),
-        missed=count - len(labels),
+        missed=missed,
     )
 
 
-def _read_one(product: Product, pseudo_class: PseudoClass, rng: np.random.Generator) -> tuple[Views, Views] | None:
-    """A painted region looked at as a support, and another good picture at the same place; None if it was not found."""
+def _paint(product: Product, classes: Sequence[PseudoClass], number: int, seed: int) -> Defect:
+    rng = np.random.default_rng((seed, number))
+    label = number % len(classes)
+    frame_bgr = product.clean[int(rng.integers(len(product.clean)))]
+    return Defect(label, *classes[label].apply(frame_bgr, rng, _enlarged(product.part, frame_bgr)))
+
+
+def _read(product: Product, defect: Defect, other_bgr: FrameBgr) -> tuple[Views, Views] | None:
+    """A region looked at as a support, and a good picture at the same place; None if the region was not found."""
     reader = product.reader
-    frame_bgr, other_bgr = (product.clean[int(n)] for n in rng.integers(len(product.clean), size=2))
-    painted, changed = pseudo_class.apply(frame_bgr, rng, _enlarged(product.part, frame_bgr))
-    anomaly = reader.detect(reader.embedder.embed(painted))
+    anomaly = reader.detect(reader.embedder.embed(defect.frame_bgr))
     region = reader.strongest_region(anomaly)
     map_h, map_w = anomaly.anomaly_map.shape
-    touched = cv2.resize(changed.astype(np.float32), (map_w, map_h), interpolation=cv2.INTER_AREA) > 0
+    touched = cv2.resize(defect.changed.astype(np.float32), (map_w, map_h), interpolation=cv2.INTER_AREA) > 0
     if not (region.mask & touched).any():
         return None
     weights = pooling_weights(anomaly.patch_scores, region)
-    odd = reader.support_views(anomaly, region, weights, painted)
+    odd = reader.support_views(anomaly, region, weights, defect.frame_bgr)
     return odd, reader.views_of_good(region, weights, other_bgr)
 
 

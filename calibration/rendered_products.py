@@ -5,19 +5,23 @@ One is a part in its place, the plate of the demo line; the others are surfaces 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from calibration.demo_line import render_good
+from calibration.demo_line import KINDS, render_defect, render_good
 from calibration.good_pictures import Track, no_track
 from calibration.perlin import PATTERNS
+from calibration.pseudo_regions import Defect
 from edge.pictures import FrameBgr, write_picture
 
 PLATE = "plate"
 RENDERED_PRODUCTS = (PLATE, *PATTERNS)
 PICTURES = 80
+DAMAGES_PER_KIND = 30
+DAMAGES = DAMAGES_PER_KIND * len(KINDS)
 # What repeats exactly is drawn once and shifted; of what does not, every part shows another piece.
 REPEATING = frozenset({"weave", "stripes"})
 
@@ -35,6 +39,13 @@ def write_rendered_products(folder: Path, seed: int, track: Track[Any] = no_trac
 def render_product(name: str, index: int, seed: int) -> FrameBgr:
     """Good picture number `index` of one of RENDERED_PRODUCTS: (H, W, 3) uint8 BGR."""
     return render_good(index, seed) if name == PLATE else _render_surface(name, index, seed)
+
+
+def render_damages(seed: int) -> Iterator[Defect]:
+    """DAMAGES_PER_KIND plates with each kind of the demo line's defects, kind by kind."""
+    for label, kind in enumerate(KINDS):
+        for index in range(DAMAGES_PER_KIND):
+            yield Defect(label, *render_defect(kind, index, seed))
 
 
 def _render_surface(name: str, index: int, seed: int) -> FrameBgr:

@@ -78,3 +78,12 @@ def test_no_class_is_both_trained_on_and_held_out(count: int, held_out: int) -> 
     train, test = split_classes(np.arange(count), 0.25, seed=0)
     assert len(test) == held_out
     assert sorted([*train, *test]) == list(range(count))
+
+
+def test_a_split_holds_out_a_share_of_every_class_and_no_region_twice() -> None:
+    pool = pool_of([3, 6, 9])
+    seen, unseen = pool.split(1 / 3, seed=0)
+    assert np.bincount(seen.labels).tolist() == [2, 4, 6]
+    assert np.bincount(unseen.labels).tolist() == [1, 2, 3]
+    both = np.concatenate([seen.descriptors, unseen.descriptors])
+    assert sorted(map(tuple, both.tolist())) == sorted(map(tuple, pool.descriptors.tolist()))

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from calibration import train_relation
 from calibration.cli_pretrain import pretrain as command
-from calibration.demo_line import render_good
+from calibration.demo_line import KINDS, render_good
 from calibration.episodes import Episode, EpisodePool
 from calibration.pack_head import install_head
 from calibration.pretrain import (
@@ -28,8 +28,8 @@ from calibration.pretrain import (
     read_textures,
 )
 from calibration.pseudo_regions import product_name
-from calibration.rendered_products import RENDERED_PRODUCTS
 from calibration.relation_module import RelationModule
+from calibration.rendered_products import RENDERED_PRODUCTS
 from calibration.train_relation import Accuracy, episode_loss, measure_accuracy, train_relation_module
 from edge.backend import BACKEND_NAMES, load_backend
 from edge.bundle import graph_files
@@ -276,7 +276,7 @@ def test_the_command_prints_json_for_a_machine(
     assert facts["written"] is True and facts["pack_id"] == pretrained[1].manifest.pack_id
     assert set(facts["held_out_accuracy"]) == {"cosine", "head"}
     text = CliRunner().invoke(command, ["--pack", "p", "--good", "g"]).output
-    assert "two-shot accuracy on held-out pseudo-classes" in text and "relation head written to p" in text
+    assert "two-shot accuracy on held-out pseudo-defects" in text and "relation head written to p" in text
 
 
 def test_a_read_only_pack_is_refused_before_the_training(
@@ -293,7 +293,9 @@ def test_without_good_pictures_rendered_products_are_learned_from_and_thrown_awa
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("calibration.rendered_products.PICTURES", 8)
+    monkeypatch.setattr("calibration.rendered_products.DAMAGES_PER_KIND", 2)
     result = pretrain(pack, [], load_stage("export_head"), Options(classes=16, episodes=8))
     assert result.products == RENDERED_PRODUCTS
     assert result.pictures == 8 * len(RENDERED_PRODUCTS)
+    assert result.regions + result.missed == 16 * PER_CLASS * len(RENDERED_PRODUCTS) + 2 * len(KINDS)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("oddkind-")] == []
