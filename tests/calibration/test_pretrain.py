@@ -122,7 +122,7 @@ def test_training_learns_in_which_view_length_tells_classes_apart() -> None:
     first, second = module.exponents.tolist()
     assert second > 3 * first
     accuracy = measure_accuracy(module, [told_by_length(seed=1)], seed=0)
-    assert accuracy.head > accuracy.cosine + 0.05
+    assert accuracy.head > accuracy.cosine + 0.03
 
 
 def test_the_same_seed_trains_the_same_head_and_another_seed_another() -> None:
@@ -293,9 +293,9 @@ def test_without_good_pictures_rendered_products_are_learned_from_and_thrown_awa
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("calibration.rendered_products.PICTURES", 8)
-    monkeypatch.setattr("calibration.rendered_products.DAMAGES_PER_KIND", 2)
+    monkeypatch.setattr("calibration.rendered_products.DAMAGES_PER_KIND", 6)
     result = pretrain(pack, [], load_stage("export_head"), Options(classes=16, episodes=8))
     assert result.products == RENDERED_PRODUCTS
     assert result.pictures == 8 * len(RENDERED_PRODUCTS)
-    assert result.regions + result.missed == 16 * PER_CLASS * len(RENDERED_PRODUCTS) + 2 * len(KINDS)
+    assert result.regions + result.missed == 16 * PER_CLASS * len(RENDERED_PRODUCTS) + 6 * len(KINDS)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("oddkind-")] == []
