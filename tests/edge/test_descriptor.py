@@ -282,7 +282,7 @@ def test_many_supports_are_averaged_as_one_is() -> None:
 
     several = unchanged().apply_to_support(core, looks)
 
-    one_by_one = [unchanged().apply_to_support(c, l) for c, l in zip(core, looks, strict=True)]
+    one_by_one = [unchanged().apply_to_support(*one) for one in zip(core, looks, strict=True)]
     np.testing.assert_allclose(several, np.stack(one_by_one), rtol=1e-6)
 
 
