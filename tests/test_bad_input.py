@@ -103,7 +103,6 @@ CASES = {
     "score with another backend": Case("score {bundle} {good} --out {new} --backend tpu", 2, "'tpu' is not one of"),
     "bench of zero frames": Case("bench {bundle} --frames 0", 2, "0 is not in the range"),
     "evaluate without draws": Case("evaluate {bundle} {root} --draws 0", 2, "0 is not in the range"),
-    "pretrain without pictures": Case("pretrain --pack {pack}", 2, "Missing option '--good'"),
     # export
     "export of an unknown backbone": Case("export --out {new} --backbone vgg", 1, "unknown backbone 'vgg'"),
     "export of an odd size": Case("export --out {new} --input-size 100", 1, "--input-size 100: expected a multiple"),

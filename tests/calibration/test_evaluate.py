@@ -234,7 +234,7 @@ def test_names_are_those_the_device_gives(inspector, bundle_dir, line_dir, score
     store = ClassStore(
         inspector.manifest.bundle_id,
         pictures.supports(choice.support_rows),
-        pictures.descriptors[choice.support_rows],
+        pictures.descriptors.supports[choice.support_rows],
     )
     write_bytes_atomically(tmp_path / "classes.npz", store.to_bytes())
     device = Inspector.load(bundle_dir, classes_path=tmp_path / "classes.npz")
@@ -360,7 +360,7 @@ def test_command_prints_a_table(bundle_dir, line_dir):
 def test_a_head_that_is_none_is_refused_before_any_work(tmp_path, head):
     result = run(tmp_path / "no bundle", tmp_path / "no pictures", "--head", head)
     assert result.exit_code == 2
-    assert "expected auto, relation, views, cosine, ridge, lda" in result.stderr
+    assert "expected auto, relation, relation-once, views, cosine, ridge, lda" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -156,7 +156,7 @@ def test_the_pass_describes_boxes_and_regions_as_the_device_does(bundle_dir: Pat
     scored = describe_boxes(Inspector.load(bundle_dir), find_region_dataset(line_dir))
     assert len(scored.names) == len(scored.true) == 8
     assert sorted(scored.kinds.tolist()) == sorted(TWO_KINDS * 4)
-    assert scored.predicted.descriptors.shape[1] == scored.true.descriptors.shape[1]
+    assert scored.predicted.descriptors.queries.shape[1] == scored.true.descriptors.queries.shape[1]
     assert len(set(scored.predicted.picture.tolist())) == 8 - scored.passed
     assert all(scored.predicted.picture[p] == scored.true.picture[t] for p, t in scored.pairs)
 
