@@ -56,6 +56,8 @@ class RelationClassifier:
     """Names odd regions by the enrolled classes of a store.
 
     pseudo_centre: (F,) mean descriptor of the product's pseudo-defects. head: optional relation head graph.
+    unknown_threshold: from pseudo-defects, which are more alike than real ones often are; it is lowered until no
+    enrolled picture would be unknown to the others.
     """
 
     def __init__(
@@ -67,12 +69,13 @@ class RelationClassifier:
         head: Backend | None = None,
     ) -> None:
         self.names = store.names
-        self.unknown_threshold = unknown_threshold
         self._head = head
-        has_classes = bool(self.names)
-        self._supports = (
-            SupportSet.build(store.descriptors, store.labels, pseudo_centre, views) if has_classes else None
-        )
+        self._supports: SupportSet | None = None
+        self.unknown_threshold = unknown_threshold
+        if self.names:
+            self._supports = SupportSet.build(store.descriptors, store.labels, pseudo_centre, views)
+            left_out = left_out_scores(store.descriptors, store.labels, pseudo_centre, views, head)
+            self.unknown_threshold = min([unknown_threshold, *left_out])
 
     def rank(self, descriptor: Floats) -> tuple[Classification, ...]:
         """(F,) -> every enrolled class with its relation score in 0..1, best first; empty if none is enrolled."""
@@ -91,6 +94,19 @@ class RelationClassifier:
     def is_unknown(self, ranking: tuple[Classification, ...]) -> bool:
         """No enrolled class fits well enough (a score that is NaN fits nothing)."""
         return bool(ranking) and not ranking[0].relation_score >= self.unknown_threshold
+
+
+def left_out_scores(
+    descriptors: Floats, labels: Ints, pseudo_centre: Floats, views: list[slice], head: Backend | None
+) -> list[float]:
+    """The best relation score of each support (S, F) asked about without itself; of classes of two or more."""
+    scores = []
+    for row in range(len(labels)):
+        rest = np.arange(len(labels)) != row
+        if labels[row] in labels[rest]:
+            others = SupportSet.build(descriptors[rest], labels[rest], pseudo_centre, views)
+            scores.append(float(others.relation_scores(descriptors[row : row + 1], head).max()))
+    return scores
 
 
 def relation_scores(queries: Floats, prototypes: Floats, views: list[slice], head: Backend | None) -> Floats:
