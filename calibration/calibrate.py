@@ -27,7 +27,6 @@ from calibration.pseudo_samples import (
 from calibration.recipe import Recipe
 from calibration.train_discriminator import discriminator_facts
 from calibration.typing_calibration import TypingCalibration, calibrate_typing
-from edge.backend import Backend, load_backend
 from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, TUNING_FILE, WHITENING_FILE, graph_files
 from edge.descriptor import DESCRIPTOR_NAME, Whitening, view_slices
 from edge.discriminator import DISCRIMINATOR_FILE
@@ -125,12 +124,10 @@ def calibrate(
     refuse_taken(out, MANIFEST_NAME, options.overwrite)
     pack_manifest = read_manifest(pack, PackManifest)
     embedder = Embedder.load(pack, pack_manifest, options.backend, options.precision)
-    head_facts = pack_manifest.relation_head
-    head = load_backend(pack, head_facts.graphs, "onnxruntime", "int8") if head_facts else None
     pictures = GoodPictures.find(good_dir, options.seed, more_good)
     with staged_folder(out, MANIFEST_NAME, options.overwrite) as folder:
         second_look = load_second_look(pack, pack_manifest, options.backend, options.precision)
-        learned = _learn(folder, embedder, second_look, pictures.paths, head, index_bank, options, track)
+        learned = _learn(folder, embedder, second_look, pictures.paths, index_bank, options, track)
         _copy_graphs(pack, pack_manifest, folder)
         _write_arrays(folder, learned, pictures)
         if options.tuning_document:
@@ -145,7 +142,6 @@ def _learn(
     embedder: Embedder,
     second_look: SecondLook,
     paths: Sequence[Path],
-    head: Backend | None,
     index_bank: IndexBank,
     options: Options,
     track: Track[Any],
@@ -166,7 +162,7 @@ def _learn(
     reader = RegionReader(embedder, detection.detect, detection.thresholds.pixel.value, bank, second_look)
     whitening, described = describe_samples(samples, painter, reader, track)
     views = view_slices(embedder.embedding, second_look.embedding)
-    typing = calibrate_typing(described.descriptors, described.supports, described.labels, views, head, options.seed)
+    typing = calibrate_typing(described.descriptors, described.supports, described.labels, views, options.seed)
     facts = MemoryBankFacts(
         rows=bank.rows,
         tap_weights=recipe.tap_weights,
@@ -220,6 +216,7 @@ def _manifest(
             descriptor=DESCRIPTOR_NAME,
             descriptor_dim=len(learned.typing.centre),
             unknown_threshold=round(learned.typing.unknown_threshold, 6),
+            unknown_threshold_one_shot=round(learned.typing.unknown_threshold_one_shot, 6),
         ),
         versions={"oddkind": version("oddkind"), embedder.backend.name: embedder.backend.version},
     )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.backend import Backend
 from edge.relation import SupportSet
 
 N_WAY = 5
@@ -18,10 +17,13 @@ KNOWN_CALLED_UNKNOWN = 0.01
 
 @dataclass(frozen=True)
 class TypingCalibration:
-    """centre: (F,). unknown_threshold: relation score under which no class fits."""
+    """centre: (F,). unknown_threshold, unknown_threshold_one_shot: familiarity under which no class
+    fits, with two supports or more a class, and where a class has only one.
+    """
 
     centre: np.ndarray
     unknown_threshold: float
+    unknown_threshold_one_shot: float
 
 
 def calibrate_typing(
@@ -29,14 +31,16 @@ def calibrate_typing(
     supports: np.ndarray,
     labels: np.ndarray,
     views: list[slice],
-    head: Backend | None,
     seed: int,
 ) -> TypingCalibration:
     """Pseudo-defects as the device asks about them (P, F), as enrolment keeps them (P, F), and their labels (P,)."""
     centre = descriptors.mean(axis=0)
-    episodes = (draw_episode(labels, np.random.default_rng((seed, number))) for number in range(EPISODES))
-    own = [best_known_score(descriptors, supports, centre, views, head, *episode) for episode in episodes]
-    return TypingCalibration(centre, float(np.quantile(own, KNOWN_CALLED_UNKNOWN)))
+    episodes = [draw_episode(labels, np.random.default_rng((seed, number))) for number in range(EPISODES)]
+    thresholds = []
+    for n_shot in (N_SHOT, 1):
+        own = [known_familiarity(descriptors, supports, centre, views, rows[:, :n_shot], q) for rows, q in episodes]
+        thresholds.append(float(np.quantile(own, KNOWN_CALLED_UNKNOWN)))
+    return TypingCalibration(centre, *thresholds)
 
 
 def draw_episode(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
@@ -46,16 +50,15 @@ def draw_episode(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarr
     return np.stack([m[:N_SHOT] for m in members]), int(members[0][N_SHOT])
 
 
-def best_known_score(
+def known_familiarity(
     descriptors: np.ndarray,
     supports: np.ndarray,
     centre: np.ndarray,
     views: list[slice],
-    head: Backend | None,
     support_rows: np.ndarray,
     query_row: int,
 ) -> float:
-    """The relation score that a query of an enrolled pseudo-class gets at best."""
+    """How familiar a query of an enrolled pseudo-class is."""
     labels = np.repeat(np.arange(len(support_rows)), support_rows.shape[1])
     enrolled = SupportSet.build(supports[support_rows.ravel()], labels, centre, views)
-    return float(enrolled.relation_scores(descriptors[query_row : query_row + 1], head).max())
+    return float(enrolled.familiarity(descriptors[query_row : query_row + 1])[0])

@@ -86,9 +86,9 @@ class BaselineHead:
 
 
 def type_as_device(classifier: RelationClassifier, descriptors: Floats) -> Typed:
-    """(Q, F) -> Typed. The one place that knows what the device's confidence is: its best relation score."""
+    """(Q, F) -> Typed. The one place that knows what the device's confidence is: its familiarity."""
     scores = classifier.relation_scores(descriptors)
-    confidence = scores.max(axis=1)
+    confidence = classifier.familiarity(descriptors)
     return Typed(scores, confidence, ~(confidence >= classifier.unknown_threshold))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 
 import cv2
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from edge.anomaly import Anomaly, detect
@@ -22,7 +23,7 @@ from edge.pictures import FrameBgr
 from edge.preprocess import to_network_input
 from edge.regions import OddRegion, find_regions
 from edge.relation import RelationClassifier
-from edge.result import UNKNOWN, Inspection, Provenance, Region, no_verdict
+from edge.result import UNKNOWN, Classification, Inspection, Provenance, Region, no_verdict
 
 
 class Inspector:
@@ -125,13 +126,17 @@ class Inspector:
         """Name one odd region; without enrolled classes it stays unnamed."""
         frame_hw = (frame_bgr.shape[0], frame_bgr.shape[1])
         names = self.classifier.names
-        ranking = self.classifier.rank(self.describer.describe(anomaly, region, frame_bgr)) if names else ()
+        ranking: tuple[Classification, ...] = ()
+        is_unknown = False
+        if names:
+            descriptor = self.describer.describe(anomaly, region, frame_bgr)
+            ranking, is_unknown = self.classifier.rank(descriptor), self.classifier.is_unknown(descriptor)
         best = ranking[0] if ranking else None
         return Region(
             box_xyxy=region.box_xyxy(frame_hw),
             area_px=region.area_px(frame_hw),
             peak_score=region.peak_score,
-            defect_class=(UNKNOWN if self.classifier.is_unknown(ranking) else best.defect_class) if best else None,
+            defect_class=(UNKNOWN if is_unknown else best.defect_class) if best else None,
             relation_score=best.relation_score if best else None,
             ranking=ranking,
         )
@@ -149,7 +154,10 @@ class Inspector:
     def classifier_for(self, store: ClassStore) -> RelationClassifier:
         """The classifier this bundle would use with the classes of `store`."""
         views = view_slices(self.manifest.embedding, self.manifest.second_look.embedding)
-        return RelationClassifier(store, self.centre, views, self.manifest.typing.unknown_threshold, self.head)
+        facts = self.manifest.typing
+        one_shot = 1 in np.bincount(store.labels)
+        threshold = facts.unknown_threshold_one_shot if one_shot else facts.unknown_threshold
+        return RelationClassifier(store, self.centre, views, threshold, self.head)
 
 
 def limit_threads(threads: int) -> None:

@@ -177,11 +177,16 @@ class ThresholdFacts(Facts):
 
 
 class TypingFacts(Facts):
-    """How odd regions are compared with supports."""
+    """How odd regions are compared with supports.
+
+    unknown_threshold: familiarity under which a region is of no class, with two supports or more a class;
+    unknown_threshold_one_shot: where a class has only one.
+    """
 
     descriptor: str
     descriptor_dim: int
     unknown_threshold: float
+    unknown_threshold_one_shot: float
 
 
 class BundleManifest(Facts):

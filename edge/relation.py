@@ -23,10 +23,11 @@ class SupportSet:
     """Supports of K classes made ready for comparison.
 
     prototypes: (K, F) around centre (F,); each view points where the class's supports point on average and is as long
-    as they are, in the geometric mean.
+    as they are, in the geometric mean. means: (K, F) of the supports' unit views: the shorter, the less they agree.
     """
 
     prototypes: Floats
+    means: Floats
     centre: Floats
     views: list[slice]
 
@@ -45,11 +46,23 @@ class SupportSet:
         means = np.stack([directions[labels == k].mean(axis=0) for k in classes])
         lengths = np.exp(np.stack([log_lengths[labels == k].mean(axis=0) for k in classes]))
         factors = np.asarray(lengths / np.maximum(view_lengths(means, views), SHORTEST), dtype=np.float32)
-        return cls(scale_views(means, factors, views), centre, views)
+        return cls(scale_views(means, factors, views), means, centre, views)
 
     def relation_scores(self, descriptors: Floats, head: Backend | None) -> Floats:
         """(Q, F) descriptors -> (Q, K) relation scores in 0..1."""
         return relation_scores(descriptors - self.centre, self.prototypes, self.views, head)
+
+    def familiarity(self, descriptors: Floats) -> Floats:
+        """(Q, F) -> (Q,) in 0..1: 1 less a quarter of the squared distance to the nearest class mean.
+
+        Relation scores say which class fits best, not whether any does: a class whose supports disagree has a mean
+        near the centre, which is near to everything in direction and to nothing in place.
+        """
+        ready = compare_ready(descriptors, self.centre, self.views)  # length 1, or 0
+        squared = (
+            np.square(ready).sum(axis=1)[:, np.newaxis] - 2 * ready @ self.means.T + np.square(self.means).sum(axis=1)
+        )
+        return np.asarray(1 - squared.min(axis=1) / 4, dtype=np.float32)
 
 
 class RelationClassifier:
@@ -74,7 +87,7 @@ class RelationClassifier:
         self.unknown_threshold = unknown_threshold
         if self.names:
             self._supports = SupportSet.build(store.descriptors, store.labels, pseudo_centre, views)
-            left_out = left_out_scores(store.descriptors, store.labels, pseudo_centre, views, head)
+            left_out = left_out_familiarity(store.descriptors, store.labels, pseudo_centre, views)
             self.unknown_threshold = min([unknown_threshold, *left_out])
 
     def rank(self, descriptor: Floats) -> tuple[Classification, ...]:
@@ -91,22 +104,28 @@ class RelationClassifier:
             return np.zeros((len(descriptors), 0), dtype=np.float32)
         return self._supports.relation_scores(descriptors, self._head)
 
-    def is_unknown(self, ranking: tuple[Classification, ...]) -> bool:
-        """No enrolled class fits well enough (a score that is NaN fits nothing)."""
-        return bool(ranking) and not ranking[0].relation_score >= self.unknown_threshold
+    def familiarity(self, descriptors: Floats) -> Floats:
+        """(Q, F) -> (Q,) in 0..1, see `SupportSet.familiarity`; 1 when no class is enrolled."""
+        if self._supports is None:
+            return np.ones(len(descriptors), dtype=np.float32)
+        return self._supports.familiarity(descriptors)
+
+    def is_unknown(self, descriptor: Floats) -> bool:
+        """(F,) is like nothing that was enrolled (NaN is like nothing); never when no class is."""
+        if self._supports is None:
+            return False
+        return not float(self.familiarity(descriptor[np.newaxis])[0]) >= self.unknown_threshold
 
 
-def left_out_scores(
-    descriptors: Floats, labels: Ints, pseudo_centre: Floats, views: list[slice], head: Backend | None
-) -> list[float]:
-    """The best relation score of each support (S, F) asked about without itself; of classes of two or more."""
-    scores = []
+def left_out_familiarity(descriptors: Floats, labels: Ints, pseudo_centre: Floats, views: list[slice]) -> list[float]:
+    """How familiar each support (S, F) is to the others; of classes of two or more."""
+    found = []
     for row in range(len(labels)):
         rest = np.arange(len(labels)) != row
         if labels[row] in labels[rest]:
             others = SupportSet.build(descriptors[rest], labels[rest], pseudo_centre, views)
-            scores.append(float(others.relation_scores(descriptors[row : row + 1], head).max()))
-    return scores
+            found.append(float(others.familiarity(descriptors[row : row + 1])[0]))
+    return found
 
 
 def relation_scores(queries: Floats, prototypes: Floats, views: list[slice], head: Backend | None) -> Floats:

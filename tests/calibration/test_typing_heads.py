@@ -158,7 +158,7 @@ def test_the_device_says_unknown_under_the_threshold_of_the_bundle(bundle_dir: P
     typed = make_head("auto", inspector).type_queries(
         Descriptors.looked_at_once(descriptors), np.array([0, 1]), np.array([0, 1]), np.array([2, 3, 4])
     )
-    threshold = inspector.manifest.typing.unknown_threshold
+    threshold = inspector.manifest.typing.unknown_threshold_one_shot
     assert typed.unknown.tolist() == [False, False, True]
     assert typed.confidence[2] < threshold <= typed.confidence[:2].min()
 

@@ -107,27 +107,27 @@ def test_without_classes_there_is_no_ranking_and_nothing_is_unknown() -> None:
 
     assert classifier.rank(ORIGIN) == ()
     assert classifier.relation_scores(np.zeros((3, 2), np.float32)).shape == (3, 0)
-    assert not classifier.is_unknown(())
+    assert not classifier.is_unknown(ORIGIN)
 
 
 @pytest.mark.parametrize(("query", "unknown"), [([4.0, 0.0], False), ([0.0, 1.0], True), ([-1.0, 0.0], True)])
 def test_what_fits_no_class_well_enough_is_unknown(query: list[float], unknown: bool) -> None:
     classifier = classifier_of(store_of(scratch=[[2, 0]]), unknown_threshold=0.9)
 
-    assert classifier.is_unknown(classifier.rank(np.array(query, np.float32))) is unknown
+    assert classifier.is_unknown(np.array(query, np.float32)) is unknown
 
 
 def test_a_score_at_the_threshold_is_known() -> None:
     classifier = classifier_of(store_of(scratch=[[2, 0]]), unknown_threshold=1.0)
 
-    assert not classifier.is_unknown(classifier.rank(np.array([4, 0], np.float32)))
+    assert not classifier.is_unknown(np.array([4, 0], np.float32))
 
 
 @pytest.mark.parametrize("query", [[np.nan, 0], [np.nan, np.nan]])
 def test_a_descriptor_that_is_no_number_is_unknown(query: list[float]) -> None:
     classifier = classifier_of(store_of(scratch=[[2, 0]], dent=[[0, 2]]), unknown_threshold=0.0)
 
-    assert classifier.is_unknown(classifier.rank(np.array(query, np.float32)))
+    assert classifier.is_unknown(np.array(query, np.float32))
 
 
 def test_a_head_has_the_only_say() -> None:
@@ -160,3 +160,28 @@ def test_scores_lie_between_zero_and_one(descriptors: Floats, queries: Floats) -
 
     assert scores.shape == (5, 3)
     assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_familiarity_is_one_less_a_quarter_of_the_squared_distance_to_the_nearest_class_mean() -> None:
+    # Unit supports (1, 0) and (0, 1) of one class: their mean is (.5, .5). The other class lies at (-1, 0).
+    supports = SupportSet(np.zeros((2, 2), np.float32), np.array([[0.5, 0.5], [-1, 0]], np.float32), ORIGIN, ONE_VIEW)
+
+    found = supports.familiarity(np.array([[3, 0], [-5, 0], [0, -1]], np.float32))
+
+    # Squared distances to the nearer mean: .5; 0; and 2, to the second, for 2.5 to the first.
+    np.testing.assert_allclose(found, [1 - 0.5 / 4, 1, 0.5], atol=1e-6)
+
+
+def test_one_support_a_class_is_as_familiar_as_its_cosine_says() -> None:
+    supports = SupportSet(np.zeros((1, 2), np.float32), np.array([[1, 0]], np.float32), ORIGIN, ONE_VIEW)
+
+    assert supports.familiarity(np.array([[0, 7]], np.float32)).tolist() == [0.5]
+
+
+def test_no_enrolled_picture_is_unknown_to_the_others() -> None:
+    alone = classifier_of(store_of(scratch=[[2, 0]]), unknown_threshold=0.9)
+    several = classifier_of(store_of(scratch=[[2, 0], [0, 2]], dent=[[-2, -2], [-2, -1]]), unknown_threshold=0.9)
+
+    assert alone.unknown_threshold == 0.9  # nothing to leave out
+    assert several.unknown_threshold < 0.9
+    assert not any(several.is_unknown(np.array(support, np.float32)) for support in ([2, 0], [0, 2]))
