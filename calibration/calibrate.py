@@ -27,7 +27,7 @@ from calibration.pseudo_samples import (
 from calibration.recipe import Recipe
 from calibration.train_discriminator import discriminator_facts
 from calibration.typing_calibration import TypingCalibration, calibrate_typing
-from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, TUNING_FILE, WHITENING_FILE, graph_files
+from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, TUNING_FILE, WHITENING_FILE, graph_files, searched_as
 from edge.descriptor import DESCRIPTOR_NAME, Whitening, view_slices
 from edge.discriminator import DISCRIMINATOR_FILE
 from edge.errors import UsageError
@@ -45,7 +45,7 @@ from edge.manifest import (
     read_manifest,
     write_manifest,
 )
-from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank
+from edge.memory_bank import BANK_FILE, MemoryBank
 from edge.second_look import SecondLook
 from edge.staging import refuse_taken, staged_folder
 
@@ -57,16 +57,16 @@ class IndexBank(Protocol):
 
     def __call__(
         self, folder: Path, bank: MemoryBank, good: np.ndarray, pseudo: np.ndarray, seed: int
-    ) -> tuple[IndexFacts, bool]:
-        """Write the index; its facts, and whether it is as good as the vectors and faster to search."""
+    ) -> tuple[IndexFacts, Search]:
+        """Write the index; its facts, and the fastest search that finds what exact search finds."""
 
 
 @dataclass(frozen=True)
 class Options:
     """What a user may ask of `calibrate`.
 
-    detection_taps: None means every tap of stride 8 and coarser. search: None takes the faster of HNSW and
-    exact search for a bank of this size. recipe: what `tune` chose; None is the default.
+    detection_taps: None means every tap of stride 8 and coarser. search: None takes the fastest for this
+    bank, measured. recipe: what `tune` chose; None is the default.
     tuning_document: JSON of what it tried, kept in the bundle.
     """
 
@@ -154,9 +154,9 @@ def _learn(
     painter = PseudoPainter.of(unseen, PSEUDO_CLASSES, options.seed)
     samples = make_pseudo_samples(embedder, painter, track)
     good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_paths(unseen[:RECALL_PICTURES])])
-    index, is_faster = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
-    search: Search = options.search or ("hnsw" if is_faster else "exact")
-    bank = _as_on_device(folder, built.bank, index if search == "hnsw" else None)
+    index, fastest = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
+    search = options.search or fastest
+    bank = searched_as(built.bank, search, folder, index)
     rate = options.false_reject_rate
     detection = calibrate_detection(embedder, bank, recipe, fit, held_out, rate, options.seed, track)
     reader = RegionReader(embedder, detection.detect, detection.thresholds.pixel.value, bank, second_look)
@@ -226,13 +226,6 @@ def product_name(good_dir: Path) -> str:
     """The folder's name, or that of the first folder above it that is not the layout's own (`train/good`)."""
     names = [part for part in good_dir.resolve().parts if part not in ("good", "train")]
     return names[-1]
-
-
-def _as_on_device(folder: Path, bank: MemoryBank, index: IndexFacts | None) -> MemoryBank:
-    if index is None:
-        return bank
-    hnsw = HnswIndex.load(folder / INDEX_FILE, bank.keys.shape[1], bank.rows, index.ef)
-    return MemoryBank(bank.arrays, bank.search, hnsw)
 
 
 def _copy_graphs(pack: Path, manifest: PackManifest, folder: Path) -> None:

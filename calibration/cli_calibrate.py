@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from edge.cli_options import json_option, overwrite_option, progress
 from edge.errors import UsageError
+from edge.manifest import Search
 
 if TYPE_CHECKING:
     from calibration.calibrate import Options
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     help="Graph to measure with, and the device's default.",
 )
 @click.option("--taps", help="Taps the memory bank searches, such as s8,s16.  [default: stride 8 and coarser]")
-@click.option("--search", type=click.Choice(["hnsw", "exact"]), help="[default: the faster for this bank]")
+@click.option("--search", type=click.Choice(get_args(Search)), help="[default: the fastest, measured on this bank]")
 @click.option(
     "--seed",
     type=click.IntRange(0),

@@ -14,19 +14,19 @@ import numpy.typing as npt
 from edge.errors import BackendError
 from edge.manifest import BackendName, Precision, graph_key
 
-Arrays = dict[str, npt.NDArray[np.float32]]
+Arrays = dict[str, npt.NDArray[Any]]
 
 BACKEND_NAMES: tuple[BackendName, ...] = ("onnxruntime", "openvino")
 
 
 class Backend(ABC):
-    """One loaded graph: named float32 arrays in, the graph's single output out."""
+    """One loaded graph: named arrays in, the graph's single output out, float32 unless the graph says otherwise."""
 
     name: BackendName
     version: str
 
     @abstractmethod
-    def run(self, inputs: Arrays) -> npt.NDArray[np.float32]:
+    def run(self, inputs: Arrays) -> npt.NDArray[Any]:
         """Output of the graph; the array belongs to the caller. BackendError if the runtime refuses."""
 
 
@@ -49,9 +49,9 @@ class OnnxRuntimeBackend(Backend):
         except Exception as exc:  # ONNX Runtime raises a different type for every cause
             raise BackendError(f"ONNX Runtime cannot load {graph}: {_first_line(exc)}; export the pack again") from exc
 
-    def run(self, inputs: Arrays) -> npt.NDArray[np.float32]:
+    def run(self, inputs: Arrays) -> npt.NDArray[Any]:
         try:
-            return cast(npt.NDArray[np.float32], self._session.run(None, inputs)[0])
+            return cast(npt.NDArray[Any], self._session.run(None, inputs)[0])
         except Exception as exc:
             raise BackendError(f"ONNX Runtime failed: {_first_line(exc)}") from exc
 
@@ -80,7 +80,7 @@ class OpenVINOBackend(Backend):
         except RuntimeError as exc:
             raise BackendError(f"OpenVINO cannot load {graph}: {_first_line(exc)}; export the pack again") from exc
 
-    def run(self, inputs: Arrays) -> npt.NDArray[np.float32]:
+    def run(self, inputs: Arrays) -> npt.NDArray[Any]:
         try:
             results = self._request.infer(inputs, share_inputs=True)
         except (RuntimeError, TypeError) as exc:

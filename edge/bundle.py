@@ -14,7 +14,8 @@ from edge.class_store import CLASSES_FILE
 from edge.descriptor import DESCRIPTOR_NAME, Whitening, descriptor_dim
 from edge.discriminator import DISCRIMINATOR_FILE, Discriminator, DiscriminatorArrays
 from edge.errors import BundleError
-from edge.manifest import BackendName, BundleManifest, Embedding, Precision, read_manifest
+from edge.int8_search import Int8Search
+from edge.manifest import BackendName, BundleManifest, Embedding, IndexFacts, Precision, Search, read_manifest
 from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays, SearchColumns
 from edge.second_look import SecondLook
 
@@ -86,7 +87,7 @@ class Bundle:
         head = self.manifest.relation_head
         return load_backend(self.folder, head.graphs, backend or "onnxruntime", "int8") if head else None
 
-    def load_memory_bank(self) -> MemoryBank:
+    def load_memory_bank(self, threads: int = 1) -> MemoryBank:
         """The bank, searched as the manifest says."""
         facts = self.manifest.memory_bank
         arrays = MemoryBankArrays.load(self.folder / BANK_FILE)
@@ -96,10 +97,7 @@ class Bundle:
                 f"{self.folder}: memory bank is {arrays.vectors.shape}, the manifest says {facts.rows} rows of "
                 f"{self.manifest.embedding.dim}; calibrate again"
             )
-        index = None
-        if facts.search == "hnsw" and facts.index:
-            index = HnswIndex.load(self.folder / INDEX_FILE, facts.search_dim, facts.rows, facts.index.ef)
-        return MemoryBank(arrays, search, index)
+        return searched_as(MemoryBank(arrays, search), facts.search, self.folder, facts.index, threads)
 
     def load_place_statistics(self) -> PlaceStatistics:
         """What good parts show at each place of the patch grid."""
@@ -122,6 +120,18 @@ class Bundle:
         if centre.shape != (self.manifest.typing.descriptor_dim,):
             raise BundleError(f"{self.folder}: {CENTRE_FILE} has shape {centre.shape}; calibrate again")
         return np.asarray(centre, dtype=np.float32)
+
+
+def searched_as(
+    bank: MemoryBank, search: Search, folder: Path, index: IndexFacts | None, threads: int = 1
+) -> MemoryBank:
+    """The bank with the search that a manifest names; its index lies in `folder`."""
+    if search == "int8":
+        return MemoryBank(bank.arrays, bank.search, Int8Search(bank.keys, threads))
+    if search == "hnsw" and index:
+        hnsw = HnswIndex.load(folder / INDEX_FILE, bank.keys.shape[1], bank.rows, index.ef)
+        return MemoryBank(bank.arrays, bank.search, hnsw)
+    return bank
 
 
 def search_columns(embedding: Embedding, tap_weights: dict[str, float]) -> SearchColumns:

@@ -41,7 +41,7 @@ class Inspector:
         limit_threads(threads)
         self.backbone = bundle.load_backbone(backend, precision, threads)
         self.precision = precision or bundle.manifest.calibrated_precision
-        self.bank = bundle.load_memory_bank()
+        self.bank = bundle.load_memory_bank(threads)
         self.places = bundle.load_place_statistics()
         self.discriminator = bundle.load_discriminator(self.bank)
         second_look = bundle.load_second_look(backend, precision, threads)

@@ -25,7 +25,7 @@ MANIFEST_NAME = "manifest.json"
 BackendName = Literal["onnxruntime", "openvino"]
 Precision = Literal["fp32", "int8"]
 Target = Literal["x86-vnni", "x86-avx2", "arm64"]
-Search = Literal["hnsw", "exact"]
+Search = Literal["hnsw", "int8", "exact"]
 
 
 class Facts(pydantic.BaseModel):
@@ -125,6 +125,7 @@ class PackManifest(Facts):
 class MemoryBankFacts(Facts):
     """The memory bank and its HNSW index (which stores neither space nor dimension itself).
 
+    search: what was fastest on this bank when it was built, of those that found what exact search finds.
     tap_weights: the taps that are searched, and what their features are multiplied by before the distance.
     """
 

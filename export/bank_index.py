@@ -1,13 +1,18 @@
-"""Memory bank -> HNSW index file, with the `ef` that finds the true neighbour. Torch-free, runs on the device too."""
+"""Memory bank -> HNSW index file, and which search is the fastest. Torch-free, runs on the device too."""
 
 from __future__ import annotations
 
+import timeit
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from edge.manifest import IndexFacts
-from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank
+from edge.int8_search import Int8Search
+from edge.manifest import IndexFacts, Search
+from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, RowSearch
 
 M_LINKS = 16
 EF_CONSTRUCTION = 200
@@ -15,18 +20,23 @@ EF_LADDER = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 # Recall tuned on good patches overstates recall on defects, so both are asked for.
 MIN_RECALL_GOOD = 0.99
 MIN_RECALL_PSEUDO = 0.98
-# One step of the graph search costs about as much as this many rows of one matrix product (measured: 2,000 rows
-# break even near ef 10, at ef 24 exact search is twice as fast).
-ROWS_PER_EF = 200
+# How much farther than the nearest row the one that INT8 finds may be, on average.
+MAX_EXCESS = 0.005
+# Under this, any search takes less than a millisecond a frame, and the exact one needs no measurement.
+FEW_ROWS = 500
+# One frame's patches, timed several times: the quickest counts, as others may be at work on this machine.
+TIMED_QUERIES, TIMED_ROUNDS = 1024, 7
+# A search that only approximates has to be this much faster, or the choice would change with the weather.
+WORTH_IT = 0.8
 
 
 def index_bank(
     folder: Path, bank: MemoryBank, good: np.ndarray, pseudo: np.ndarray, seed: int = 0
-) -> tuple[IndexFacts, bool]:
+) -> tuple[IndexFacts, Search]:
     """Write the index of `bank` into `folder`; good, pseudo: (n, D) standardised patches to measure recall@1 with.
 
-    Takes the smallest `ef` of EF_LADDER that meets both recalls. The second value says whether
-    to search it: False when no `ef` does, or when exact search of so few rows is the faster one.
+    Takes the smallest `ef` of EF_LADDER that meets both recalls. The second value is the fastest search, measured
+    here, of those that find what exact search finds.
     """
     index = HnswIndex.build(bank.keys, M_LINKS, EF_CONSTRUCTION, seed, EF_LADDER[0])
     index.save(folder / INDEX_FILE)
@@ -45,8 +55,41 @@ def index_bank(
         recall_good=round(recall_good, 5),
         recall_pseudo=round(recall_pseudo, 5),
     )
-    meets_recall = recall_good >= MIN_RECALL_GOOD and recall_pseudo >= MIN_RECALL_PSEUDO
-    return facts, meets_recall and bank.rows >= ROWS_PER_EF * ef
+    found_by: dict[Search, RowSearch] = {}
+    int8 = Int8Search(bank.keys)
+    if max(mean_excess(int8, bank, patches) for patches in (good, pseudo)) <= MAX_EXCESS:
+        found_by["int8"] = int8
+    if recall_good >= MIN_RECALL_GOOD and recall_pseudo >= MIN_RECALL_PSEUDO:
+        found_by["hnsw"] = index
+    return facts, fastest(bank, found_by, good)
+
+
+def fastest(bank: MemoryBank, found_by: dict[Search, RowSearch], good: np.ndarray) -> Search:
+    """Exact search, unless one of `found_by` is faster by more than noise on good patches (n, D), one thread."""
+    if bank.rows <= FEW_ROWS:
+        return "exact"
+    queries = bank.search.keys(np.resize(good, (TIMED_QUERIES, good.shape[1])))
+    with threadpool_limits(1, user_api="blas"):
+        best: Search = "exact"
+        least_s = seconds(lambda: bank.nearest_rows_exact(queries))
+        for name, search in found_by.items():
+            took_s = seconds(partial(search.nearest_rows, queries))
+            if took_s < WORTH_IT * least_s:
+                best, least_s = name, took_s
+    return best
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The least of TIMED_ROUNDS."""
+    return min(timeit.repeat(work, number=1, repeat=TIMED_ROUNDS))
+
+
+def mean_excess(search: RowSearch, bank: MemoryBank, standardised: np.ndarray) -> float:
+    """How much farther than the nearest row, as a share of its distance, the rows found for (n, D) patches are."""
+    queries = bank.search.keys(standardised)
+    exact = np.linalg.norm(queries - bank.keys[bank.nearest_rows_exact(queries)], axis=1)
+    found = np.linalg.norm(queries - bank.keys[search.nearest_rows(queries)], axis=1)
+    return float((found - exact).sum() / max(float(exact.sum()), np.finfo(np.float32).tiny))
 
 
 def recall_at_1(index: HnswIndex, bank: MemoryBank, standardised: np.ndarray) -> float:

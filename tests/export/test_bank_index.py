@@ -1,19 +1,23 @@
-"""HNSW against exact search; `ef` off the ladder; the faster search by rule."""
+"""HNSW against exact search; `ef` off the ladder; the fastest search by measurement."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays, SearchColumns
+from edge.manifest import Search
+from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays, RowSearch, SearchColumns
 from export.bank_index import (
     EF_LADDER,
+    FEW_ROWS,
     MIN_RECALL_GOOD,
     MIN_RECALL_PSEUDO,
-    ROWS_PER_EF,
+    fastest,
     index_bank,
+    mean_excess,
     recall_at_1,
 )
 
@@ -59,21 +63,55 @@ def test_ef_is_the_smallest_step_of_the_ladder_that_meets_both_recalls(tmp_path:
     assert before[0] < MIN_RECALL_GOOD or before[1] < MIN_RECALL_PSEUDO
 
 
-def test_a_recall_that_no_ef_reaches_means_exact_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Mirror:
+    """Finds what exact search finds, after `seconds` of sleep."""
+
+    def __init__(self, bank: MemoryBank, seconds: float) -> None:
+        self._bank, self._seconds = bank, seconds
+
+    def nearest_rows(self, queries: np.ndarray) -> np.ndarray:
+        time.sleep(self._seconds)
+        return np.zeros(len(queries), dtype=np.int64)
+
+
+def test_a_recall_that_no_ef_reaches_rules_the_graph_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.bank_index.EF_LADDER", (1, 2))
-    facts, is_faster = index_bank(tmp_path, random_bank(3000, dim=48), queries(200, dim=48), queries(200, dim=48))
+    monkeypatch.setattr("export.bank_index.WORTH_IT", 1e9)  # whatever may be taken is
+    facts, search = index_bank(tmp_path, random_bank(3000, dim=48), queries(200, dim=48), queries(200, dim=48))
     assert facts.ef == 2
     assert facts.recall_good < MIN_RECALL_GOOD
-    assert not is_faster
+    assert search == "int8"
 
 
-def test_few_rows_are_searched_exactly_and_many_through_the_graph(tmp_path: Path) -> None:
-    rows = ROWS_PER_EF * EF_LADDER[0]
-    for count, expected in ((rows - 1, False), (rows, True)):
-        bank = random_bank(count, dim=2)  # in the plane even the first step finds every neighbour
-        facts, is_faster = index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2))
-        assert facts.ef == EF_LADDER[0]
-        assert is_faster is expected
+def test_integers_that_find_rows_too_far_away_are_ruled_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.bank_index.WORTH_IT", 1e9)
+    bank = random_bank(1500, dim=2)
+    assert index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2))[1] == "hnsw"
+    monkeypatch.setattr("export.bank_index.MAX_EXCESS", -1)
+    monkeypatch.setattr("export.bank_index.MIN_RECALL_GOOD", 2)
+    assert index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2))[1] == "exact"
+
+
+def test_few_rows_are_searched_exactly_without_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.bank_index.WORTH_IT", 1e9)
+    for rows, expected in ((FEW_ROWS, "exact"), (FEW_ROWS + 1, "int8")):
+        bank = random_bank(rows)
+        assert fastest(bank, {"int8": Mirror(bank, 0)}, queries(10)) == expected
+
+
+def test_of_several_searches_the_one_that_waits_least_is_taken() -> None:
+    bank = random_bank(FEW_ROWS + 1)
+    slow: dict[Search, RowSearch] = {"int8": Mirror(bank, 1.0), "hnsw": Mirror(bank, 2.0)}
+    assert fastest(bank, slow, queries(10)) == "exact"
+    assert fastest(bank, {**slow, "hnsw": Mirror(bank, 0.0)}, queries(10)) == "hnsw"
+
+
+def test_excess_is_the_share_by_which_found_rows_are_farther() -> None:
+    vectors = np.array([[3, 0], [1, 0], [9, 0]], dtype=np.float32)
+    arrays = MemoryBankArrays(vectors, np.zeros(2), np.ones(2), np.zeros(3), np.zeros((3, 2)))
+    bank = MemoryBank(arrays, SearchColumns.alike(np.arange(2)))
+    asked = np.array([[0, 0], [2, 0]], dtype=np.float32)  # row 0 is at 3 and 1, the nearest at 1 and 1
+    assert mean_excess(Mirror(bank, 0), bank, asked) == pytest.approx((4 - 2) / 2)
 
 
 def test_two_rows_at_the_same_distance_both_count_as_found() -> None:
