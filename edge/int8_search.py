@@ -6,23 +6,16 @@ So a score can only come out higher than by exact search, by a few hundredths of
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
-from edge.backend import OnnxRuntimeBackend
+from edge.int8_product import KEY_LEVELS, QUERY_LEVELS, Int8Product
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-# (N, F) float32, a scale and (F, M) int8 -> (N, M) int32. No product in it, so it ships with the code.
-PRODUCT_GRAPH = Path(__file__).with_name("int8_product.onnx")
 # A query beyond this many times the largest number in the bank is cut off: it is odd whatever its neighbour.
 QUERY_REACH = 2.0
-QUERY_LEVELS = 127
-# Seven bits: with eight, the 16-bit sums of x86 CPUs without VNNI overflow.
-KEY_LEVELS = 63
 BLOCK_CELLS = 1 << 20  # of the product at a time: 4 MiB stay in the cache
 
 
@@ -35,29 +28,22 @@ class Int8Search:
 
     def __init__(self, keys: Floats, threads: int = 1) -> None:
         """keys: (M, d)."""
-        self._graph = OnnxRuntimeBackend(PRODUCT_GRAPH, threads)
         largest = float(np.abs(keys).max()) or 1.0
-        self._query_scale, key_scale = QUERY_REACH * largest / QUERY_LEVELS, largest / KEY_LEVELS
+        query_scale, key_scale = QUERY_REACH * largest / QUERY_LEVELS, largest / KEY_LEVELS
         half_squares = 0.5 * np.einsum("md,md->m", keys, keys, dtype=np.float64)
-        offsets = (half_squares.mean() - half_squares) / (self._query_scale * key_scale)
+        offsets = (half_squares.mean() - half_squares) / (query_scale * key_scale)
         extra = digits(np.rint(offsets).astype(np.int64))
-        columns = np.concatenate([np.rint(keys / key_scale), extra], axis=1)  # (M, F)
-        self._columns_t = np.ascontiguousarray(columns.T, dtype=np.int8)  # (F, M)
+        columns = np.concatenate([np.rint(keys / key_scale), extra], axis=1).T  # (F, M)
         meets = [QUERY_LEVELS] * (extra.shape[1] - 1) + [1]
-        self._constants = np.array(meets, dtype=np.float32) * np.float32(self._query_scale)
+        self._product = Int8Product(columns, query_scale, meets, threads)
         self._block = max(1, BLOCK_CELLS // len(keys))
 
     def nearest_rows(self, queries: Floats) -> Ints:
         """(N, d) -> rows (N,)."""
-        count, d = queries.shape
-        padded = np.empty((count, len(self._columns_t)), dtype=np.float32)
-        padded[:, :d], padded[:, d:] = queries, self._constants
-        rows = np.empty(count, dtype=np.int64)
-        scale = np.array(self._query_scale, dtype=np.float32)
-        for start in range(0, count, self._block):
+        rows = np.empty(len(queries), dtype=np.int64)
+        for start in range(0, len(queries), self._block):
             block = slice(start, start + self._block)
-            products = self._graph.run({"rows": padded[block], "scale": scale, "columns": self._columns_t})
-            rows[block] = products.argmax(axis=1)
+            rows[block] = self._product.of(queries[block]).argmax(axis=1)
         return rows
 
 

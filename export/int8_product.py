@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge.int8_search import PRODUCT_GRAPH
+from edge.int8_product import PRODUCT_GRAPH, ZERO_POINT
 
 OPSET, IR_VERSION = 17, 8  # old enough for every runtime that edge allows
 
 
 def int8_product_graph() -> bytes:
-    """rows (N, F) float32 / scale, rounded; times columns (F, M) int8 -> products (N, M) int32."""
+    """What `edge.int8_product` says of its graph, as an ONNX file."""
     from onnx import TensorProto, helper, numpy_helper
 
-    zero_point = numpy_helper.from_array(np.array(128, dtype=np.uint8), "zero_point")  # u8 x s8 is the fast pair on x86
+    zero_point = numpy_helper.from_array(np.array(ZERO_POINT, dtype=np.uint8), "zero_point")
     inputs = [
-        helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", "F"]),
+        helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", "D"]),
         helper.make_tensor_value_info("scale", TensorProto.FLOAT, []),
-        helper.make_tensor_value_info("columns", TensorProto.INT8, ["F", "M"]),
+        helper.make_tensor_value_info("constants", TensorProto.UINT8, ["N", "C"]),
+        helper.make_tensor_value_info("columns", TensorProto.INT8, ["F", "W"]),
     ]
-    output = helper.make_tensor_value_info("products", TensorProto.INT32, ["N", "M"])
+    output = helper.make_tensor_value_info("products", TensorProto.INT32, ["N", "W"])
     nodes = [
-        helper.make_node("QuantizeLinear", ["rows", "scale", "zero_point"], ["levels"]),
+        helper.make_node("QuantizeLinear", ["rows", "scale", "zero_point"], ["rounded"]),
+        helper.make_node("Concat", ["rounded", "constants"], ["levels"], axis=1),
         helper.make_node("MatMulInteger", ["levels", "columns", "zero_point"], ["products"]),
     ]
     graph = helper.make_graph(nodes, "int8_product", inputs, [output], [zero_point])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edge import int8_search
 from edge.anomaly import PlaceStatistics, detect
-from edge.int8_search import KEY_LEVELS, PRODUCT_GRAPH, QUERY_LEVELS, Int8Search, digits
+from edge.int8_product import KEY_LEVELS, PRODUCT_GRAPH, QUERY_LEVELS, Int8Product
+from edge.int8_search import Int8Search, digits
 from edge.manifest import ScoreFacts
 from edge.memory_bank import MemoryBank, MemoryBankArrays, SearchColumns
 from export.int8_product import int8_product_graph
@@ -90,6 +91,13 @@ def test_digits_add_up_to_the_number(numbers: list[int]) -> None:
     meets = np.array([QUERY_LEVELS] * (found.shape[1] - 1) + [1])
     assert np.abs(found).max() <= KEY_LEVELS
     np.testing.assert_allclose(found @ meets, numbers, atol=1)
+
+
+def test_a_product_can_be_checked_by_hand() -> None:
+    columns = np.array([[1, -2], [3, 4], [10, 20], [7, 0]], dtype=np.float32)
+    product = Int8Product(columns, 0.5, meets=[2, -1])
+    rows = np.array([[1.0, -0.5], [0.0, 100.0]], dtype=np.float32)  # 2 and -1 levels; 0 and, cut off, 127
+    assert product.of(rows).tolist() == [[2 - 3 + 20 - 7, -4 - 4 + 40], [381 + 20 - 7, 508 + 40]]
 
 
 def test_two_products_side_by_side_fit_sixteen_bits() -> None:
