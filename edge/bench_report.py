@@ -75,9 +75,10 @@ def _search(report: BenchReport) -> str:
         f"Search, {search['queries']} patches in {bank.rows} rows of {bank.search_dim}, 1 thread, "
         f"{SEARCH_ROUNDS} rounds; the bundle uses {bank.search}"
     )
-    rows = [["exact", _ms(search["exact_ms"])]]
-    if search["hnsw_ms"]:
-        rows.append([f"HNSW, recall@1 {search['recall_at_1']:.4f} on this frame", _ms(search["hnsw_ms"])])
+    rows = [["", "ms", "recall@1", "farther by"], ["exact", _ms(search["exact_ms"]), "1", "0"]]
+    for name in ("int8", "hnsw"):
+        if found := search[name]:
+            rows.append([name, _ms(found["ms"]), f"{found['recall_at_1']:.4f}", f"{found['excess']:.3%}"])
     return f"{title}\n{aligned(rows)}"
 
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from edge.bundle import Bundle
 from edge.class_store import ClassStore, Support
 from edge.inspector import Inspector
-from edge.memory_bank import INDEX_FILE, HnswIndex
+from edge.int8_search import Int8Search
+from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, RowSearch
 from edge.pictures import FrameBgr
 from edge.preprocess import to_network_input
 from edge.relation import RelationClassifier
@@ -70,12 +71,22 @@ class LatencyFigures:
 
 @dataclass(frozen=True)
 class SearchFigures:
-    """One frame's patches looked up in this bank, one thread. hnsw_ms and recall: None when it has no index."""
+    """One frame's patches looked up in this bank, one thread; hnsw: None when it has no index."""
 
     queries: int
     exact_ms: Percentiles
-    hnsw_ms: Percentiles | None
-    recall_at_1: float | None
+    int8: ApproximateSearch
+    hnsw: ApproximateSearch | None
+
+
+@dataclass(frozen=True)
+class ApproximateSearch:
+    """recall_at_1: share of patches whose row is as near as the nearest. excess: how much farther the rows are, of
+    the distance, on average."""
+
+    ms: Percentiles
+    recall_at_1: float
+    excess: float
 
 
 def time_frames(inspector: Inspector, frame_bgr: FrameBgr, frames: int) -> LatencyFigures:
@@ -107,20 +118,21 @@ def time_frames(inspector: Inspector, frame_bgr: FrameBgr, frames: int) -> Laten
 
 
 def time_search(inspector: Inspector, frame_bgr: FrameBgr) -> SearchFigures:
-    """Exact and HNSW search of the same patches in turns; the bank's own columns and `ef`."""
+    """Every search of the same patches in turns; the bank's own columns and `ef`."""
     bank = inspector.bank
     queries = bank.search.keys(inspector.detect(frame_bgr).standardised)
-    index = load_index(inspector.bundle)
-    exact_ms, hnsw_ms = [], []
+    index, int8 = load_index(inspector.bundle), Int8Search(bank.keys)
+    exact_ms, int8_ms, hnsw_ms = [], [], []
     for _ in range(SEARCH_ROUNDS):
         exact_ms.append(_latency_ms(lambda: bank.nearest_rows_exact(queries)))
+        int8_ms.append(_latency_ms(lambda: int8.nearest_rows(queries)))
         if index is not None:
             hnsw_ms.append(_latency_ms(lambda: index.nearest_rows(queries)))
     return SearchFigures(
         queries=len(queries),
         exact_ms=Percentiles.of(exact_ms),
-        hnsw_ms=Percentiles.of(hnsw_ms) if index else None,
-        recall_at_1=round(_recall(bank.keys, queries, bank.nearest_rows_exact(queries), index), 4) if index else None,
+        int8=_compared(bank, queries, int8, int8_ms),
+        hnsw=_compared(bank, queries, index, hnsw_ms) if index else None,
     )
 
 
@@ -157,15 +169,17 @@ def _time_frame(inspector: Inspector, frame_bgr: FrameBgr, image_threshold: floa
     return len(inspection.regions)
 
 
-def _recall(
-    keys: npt.NDArray[np.float32],
-    queries: npt.NDArray[np.float32],
-    exact_rows: npt.NDArray[np.int64],
-    index: HnswIndex,
-) -> float:
-    """Share of queries whose HNSW neighbour is no farther than the exact one; ties count as found."""
-    found = np.linalg.norm(queries - keys[index.nearest_rows(queries)], axis=1)
-    return float(np.mean(found <= np.linalg.norm(queries - keys[exact_rows], axis=1) * (1 + 1e-6)))
+def _compared(
+    bank: MemoryBank, queries: npt.NDArray[np.float32], search: RowSearch, latencies_ms: list[float]
+) -> ApproximateSearch:
+    """With exact search; ties count as found."""
+    found = np.linalg.norm(queries - bank.keys[search.nearest_rows(queries)], axis=1)
+    exact = np.linalg.norm(queries - bank.keys[bank.nearest_rows_exact(queries)], axis=1)
+    return ApproximateSearch(
+        ms=Percentiles.of(latencies_ms),
+        recall_at_1=round(float(np.mean(found <= exact * (1 + 1e-6))), 4),
+        excess=round(float((found - exact).sum() / exact.sum()), 6) if exact.any() else 0.0,
+    )
 
 
 def _latency_ms(work: Callable[[], object]) -> float:

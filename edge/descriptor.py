@@ -141,10 +141,11 @@ def support_views(
 
 def _core(anomaly: Anomaly, weights: Floats, bank: MemoryBank) -> Floats:
     """(2 D,) residual and raw. residual = patch - nearest good patch, the paper's r = f(x) - NN(f(x))."""
-    raw = anomaly.standardised  # (N, D)
-    residual = raw - bank.arrays.vectors[anomaly.nearest_rows]
     flat = weights.ravel()
-    return np.concatenate([flat @ residual, flat @ raw])
+    counting = np.flatnonzero(flat)  # a region is a small part of the picture
+    raw = anomaly.standardised[counting]  # (n, D)
+    residual = raw - bank.arrays.vectors[anomaly.nearest_rows[counting]]
+    return np.concatenate([flat[counting] @ residual, flat[counting] @ raw])
 
 
 def pooling_weights(patch_scores: Floats, region: OddRegion) -> Floats:
