@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -258,9 +259,7 @@ def test_sources_in_the_environment_stand_one_a_line(bundle: Path, good_dir: Pat
     folders = [shutil.copytree(good_dir, tmp_path / name) for name in ("left line", "right line")]
     result = invoke(bundle, "--max-frames", 4, env={"ODDKIND_SOURCE": "\n".join(map(str, folders))})
     assert result.exit_code == 0, result.stderr
-    assert {str(folder) for folder in folders} == {
-        word.split('"')[0] for word in result.stdout.split('"source": "')[1:]
-    }
+    assert {json.loads(line)["source"] for line in result.stdout.splitlines()} == set(map(str, folders))
 
 
 def test_a_camera_given_twice_is_refused(bundle_dir: Path, good_dir: Path, servers: tuple[MjpegServer, ...]) -> None:
