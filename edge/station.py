@@ -15,7 +15,7 @@ from edge.errors import UsageError
 from edge.inspector import Inspector
 from edge.live_camera import LOST_AFTER_S
 from edge.loop import run, stopped_by_signals
-from edge.manifest import BackendName, Precision
+from edge.manifest import BackendChoice, Precision
 from edge.notify import Notify, say
 from edge.run_summary import RunSummary
 from edge.sinks import AnnotatedFrameSink, JsonLinesSink, Sink
@@ -37,7 +37,7 @@ class Station:
     always_type: bool = False
     lost_after_s: float = LOST_AFTER_S
     wait_for_camera: bool = False
-    backend: BackendName | None = None
+    backend: BackendChoice | None = None
     precision: Precision | None = None
     threads: int = 1
 
