@@ -125,9 +125,7 @@ def pick(tried: Sequence[Tried], calibrated: Runtime) -> tuple[Runtime, str]:
     running = [t for t in tried if t.p50_ms is not None]
     if not running:
         errors = "; ".join(map(str, tried)) or "none is installed that this bundle has graphs for"
-        raise BackendError(
-            f"--backend auto: no runtime runs this bundle ({errors}); install one or export the pack again"
-        )
+        raise BackendError(f"--backend auto: nothing runs this bundle ({errors}); install a runtime or export again")
     own = next((t for t in running if t.runtime == calibrated), None)
     if own is None:
         return _pick_unchecked(running, calibrated)

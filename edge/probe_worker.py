@@ -54,7 +54,7 @@ def run_probe(probe: Probe) -> dict[str, Any]:
     }
     runners = {name: _runner(bundle.folder, *look, probe) for name, look in looks.items()}
     embeddings = {name: run() for name, run in runners.items()}
-    np.savez(probe.embeddings_path, **embeddings)
+    np.savez(probe.embeddings_path, backbone=embeddings["backbone"], second_look=embeddings["second_look"])
     return {"p50_ms": round(_p50_ms(runners["backbone"]), 3)}
 
 
