@@ -11,9 +11,11 @@ from edge.cli_options import bundle_argument, classes_option, runtime_options
 
 
 class OnePerLine(click.types.StringParamType):
-    """Several values of an environment variable stand on a line each: a folder's name may have spaces."""
+    """Several values of an environment variable stand on a line each: the name of a folder may have spaces."""
 
-    envvar_list_splitter = "\n"
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Lines that are not blank."""
+        return [line for line in rv.splitlines() if line.strip()]
 
 
 @click.command()

@@ -98,7 +98,10 @@ def size_script() -> list[str]:
 
 
 def test_an_environment_is_measured_package_by_package(size_script: list[str]) -> None:
-    done = subprocess.run([*size_script, "--venv", sys.prefix, "--json"], capture_output=True, text=True, check=True)
+    here = Path(sys.prefix)
+    done = subprocess.run(
+        [*size_script, "--venv", here.name, "--json"], capture_output=True, text=True, check=True, cwd=here.parent
+    )
     document = json.loads(done.stdout)
     assert set(BASE) <= {name.lower() for name in document["bytes"]}
     assert document["bytes"]["numpy"] > 10e6

@@ -257,7 +257,7 @@ def test_a_camera_that_never_opened_ends_the_command_with_1_after_the_others(
 
 def test_sources_in_the_environment_stand_one_a_line(bundle: Path, good_dir: Path, tmp_path: Path) -> None:
     folders = [shutil.copytree(good_dir, tmp_path / name) for name in ("left line", "right line")]
-    result = invoke(bundle, "--max-frames", 4, env={"ODDKIND_SOURCE": "\n".join(map(str, folders))})
+    result = invoke(bundle, "--max-frames", 4, env={"ODDKIND_SOURCE": "\n".join([*map(str, folders), ""])})
     assert result.exit_code == 0, result.stderr
     assert {json.loads(line)["source"] for line in result.stdout.splitlines()} == set(map(str, folders))
 
