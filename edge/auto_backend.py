@@ -27,8 +27,8 @@ from edge.probe_worker import Embeddings, Probe
 
 AUTO = "auto"
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
-# |a - b| / |b| on the probe picture, of the worse graph. INT8 rounds elsewhere in another runtime: 0.046, scores move by
-# 1 % (median). FP32 instead of INT8: 0.145, single good parts score five times as much. See docs/performance.md.
+# |a - b| / |b| on the probe picture, of the worse graph. INT8 in another runtime rounds elsewhere: 0.046, scores move
+# by 1 % (median). FP32 instead of INT8: 0.145, single good parts score five times as much. See docs/performance.md.
 TOLERANCE = 0.06
 # Less is within the noise of a measurement, and the calibrated runtime is the one whose promise was measured.
 WORTH_CHANGING = 0.95
