@@ -101,14 +101,14 @@ def soak(inspector: Inspector, pictures: Sequence[FrameBgr], frames: int, notify
     if not inspector.classifier.names:
         inspector.classifier = own_classifier(inspector)
     warm_up = min(MAX_WARM_UP_FRAMES, round(frames * WARM_UP_SHARE))
-    sampler = _Sampler(inspector, warm_up, every=max(1, (frames - warm_up) // SAMPLES))
+    sampler = _Sampler(inspector, warm_up, frames)
     started_s = perf_counter()
     with JsonLinesSink(Path(os.devnull)) as records:
         summary = run([_Cycle(pictures, frames)], inspector, [records, sampler], notify=notify)
     seconds = perf_counter() - started_s
     if summary.no_verdict:
         raise UsageError(f"--soak: {summary.no_verdict} of {summary.frames} frames got no verdict; try --picture")
-    numbers, rss = zip(*sampler.samples, strict=True)
+    numbers, rss = sampler.numbers.tolist(), sampler.rss_kib.tolist()
     return SoakReport(
         bundle_id=inspector.manifest.bundle_id,
         runtime=f"{inspector.backbone.name} {inspector.backbone.version} {inspector.precision}",
@@ -123,7 +123,7 @@ def soak(inspector: Inspector, pictures: Sequence[FrameBgr], frames: int, notify
         end_mb=_mb(rss[-1]),
         most_mb=_mb(max(rss)),
         trend=Trend.of(numbers, rss),
-        samples_kib=tuple(sampler.samples),
+        samples_kib=tuple(zip(numbers, rss, strict=True)),
     )
 
 
@@ -144,18 +144,29 @@ class _Cycle(Camera):
 class _Sampler(Sink):
     """Looks at resident memory after every so many frames, and lets good and rejected take turns."""
 
-    def __init__(self, inspector: Inspector, warm_up: int, every: int) -> None:
-        self._inspector, self._warm_up, self._every = inspector, warm_up, every
-        self._count = 0
-        self.samples: list[tuple[int, int]] = []  # (frames so far, KiB)
+    def __init__(self, inspector: Inspector, warm_up: int, frames: int) -> None:
+        self._inspector, self._count = inspector, 0
+        self._numbers = np.arange(warm_up, frames + 1, max(1, (frames - warm_up) // SAMPLES))
+        self._rss_kib = np.full(len(self._numbers), -1)  # filled now: a list would grow with what it measures
+        self._taken = 0
         inspector.image_threshold = ALWAYS_GOOD
+
+    @property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """(n,) frames inspected at each sample."""
+        return self._numbers[: self._taken]
+
+    @property
+    def rss_kib(self) -> npt.NDArray[np.int64]:
+        """(n,) resident memory then."""
+        return self._rss_kib[: self._taken]
 
     def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
         self._count += 1
         self._inspector.image_threshold = ALWAYS_REJECTED if inspection.verdict == "good" else ALWAYS_GOOD
-        past = self._count - self._warm_up
-        if past >= 0 and past % self._every == 0:
-            self.samples.append((self._count, rss_kib()))
+        if self._taken < len(self._numbers) and self._count == self._numbers[self._taken]:
+            self._rss_kib[self._taken] = rss_kib()
+            self._taken += 1
 
 
 def _mb(kib: int) -> float:
