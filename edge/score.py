@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from edge.anomaly import Anomaly
+from edge.anomaly import ScoreMap
 from edge.draw import draw_heatmap, enlarged, fit_within
 from edge.errors import PictureError, UsageError
 from edge.figures import Figures
@@ -171,7 +171,7 @@ class _Batch:
     def _wants_heatmap(self, verdict: Verdict) -> bool:
         return (self.options.heatmaps and verdict != "no_verdict") or (self.options.report and verdict == "defect")
 
-    def _inspect(self, name: str) -> tuple[Inspection, FrameBgr | None, Anomaly | None]:
+    def _inspect(self, name: str) -> tuple[Inspection, FrameBgr | None, ScoreMap | None]:
         path = self.files[name]
         provenance = Provenance(printable(self.root), 0, captured_at(path), name)
         started_s = perf_counter()
@@ -184,7 +184,7 @@ class _Batch:
         inspection, anomaly = self.inspector.examine(frame_bgr, provenance, self.options.always_type)
         return inspection.with_latency("read", read_ms), frame_bgr, anomaly
 
-    def _write_heatmap(self, name: str, frame_bgr: FrameBgr, anomaly: Anomaly) -> None:
+    def _write_heatmap(self, name: str, frame_bgr: FrameBgr, anomaly: ScoreMap) -> None:
         threshold = self.inspector.manifest.thresholds.pixel_threshold
         canvas, _ = enlarged(fit_within(frame_bgr, HEATMAP_SIDE_PX))
         write_picture(self.results.heatmap_path(name), draw_heatmap(canvas, anomaly.anomaly_map, threshold))
