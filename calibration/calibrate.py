@@ -17,6 +17,7 @@ from calibration.build_bank import BuiltBank, build_bank, default_tap_weights
 from calibration.detection import Detection, calibrate_detection
 from calibration.good_pictures import Embedder, GoodPictures, Track, load_second_look, no_track
 from calibration.pieces import ViewOptions, frame_thresholds, write_mask
+from calibration.place_statistics import alike_everywhere, place_statistics
 from calibration.pseudo_samples import (
     PSEUDO_CLASSES,
     PseudoPainter,
@@ -165,8 +166,12 @@ def _learn(
     search = options.search or fastest
     bank = searched_as(built.bank, search, folder, index)
     rate = options.false_reject_rate
-    keep = None if sources.view.tiling else sources.view.keep(embedder.embedding.grid_hw)
-    detection = calibrate_detection(embedder, bank, recipe, fit, held_out, rate, options.seed, track, keep=keep)
+    tiled = sources.view.tiling is not None
+    keep = None if tiled else sources.view.keep(embedder.embedding.grid_hw)
+    statistics = alike_everywhere if tiled else place_statistics
+    detection = calibrate_detection(
+        embedder, bank, recipe, fit, held_out, rate, options.seed, track, keep=keep, statistics=statistics
+    )
     judged = len(unseen)
     if sources.frames:
         look = lambda picture_bgr: detection.detect(embedder.embed(picture_bgr))  # noqa: E731

@@ -50,9 +50,7 @@ if TYPE_CHECKING:
 )
 @click.option("--taps", help="Taps the memory bank searches, such as s8,s16.  [default: stride 8 and coarser]")
 @click.option("--tile", "tile_px", type=click.IntRange(32), help="Inspect large pictures in squares of so many pixels.")
-@click.option(
-    "--overlap", "overlap_px", type=click.IntRange(0), help="Pixels that tiles share.  [default: an eighth of a tile]"
-)
+@click.option("--overlap", "overlap_px", type=click.IntRange(0), help="Pixels that tiles share.  [default: a quarter]")
 @click.option("--roi", metavar="X,Y,W,H", help="Inspect only this rectangle of every frame, in pixels.")
 @click.option("--mask", type=click.Path(path_type=Path), help="Picture of a frame's size; black in it is ignored.")
 @click.option("--search", type=click.Choice(get_args(Search)), help="[default: the fastest, measured on this bank]")

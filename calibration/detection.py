@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -79,9 +79,10 @@ def calibrate_detection(
     track: Track[Any] = no_track,
     effort: Effort = FULL_EFFORT,
     keep: np.ndarray | None = None,
+    statistics: Callable[[np.ndarray], PlaceStatistics] = place_statistics,
 ) -> Detection:
     """fit: what the bank was made from. held_out: unseen by it; empty for a small set, which is cross-fitted.
-    keep: (h, w) bool, the patches that are inspected; None for all.
+    keep: (h, w) bool, the patches that are inspected; None for all. statistics: maps (n, h, w) -> what is usual where.
 
     What is learned is learned by exact search, so that it does not hang on which search was the fastest on this
     machine; the thresholds are of what the device will see.
@@ -97,14 +98,14 @@ def calibrate_detection(
         folds = track(range(FOLDS), "thresholds", FOLDS)
         maps = np.concatenate([_cross_fitted_maps(embedder, fit, recipe, bank.rows, fold) for fold in folds])
         unseen = normalised_as_unseen(maps)
-    places = on_part(place_statistics(maps), part)
+    places = on_part(statistics(maps), part)
     network = None
     if held_out and recipe.discriminator:
         distance_only = partial(detect, bank=exact, places=places, score=score)
         network = train_discriminator(embedder, exact, distance_only, fit, seed, track, effort)
         watched = track(held_out, "thresholds", len(held_out))
         logits = logit_maps(embedder, distance_only, bound(network, exact), watched)
-        logit_places = on_part(place_statistics(logits), part)
+        logit_places = on_part(statistics(logits), part)
         if not bank.is_exact:
             as_on_device = partial(detect, bank=bank, places=places, score=score)
             logits = logit_maps(embedder, as_on_device, bound(network, bank), held_out)

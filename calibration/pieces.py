@@ -52,10 +52,10 @@ class ViewOptions:
             raise UsageError(f"--overlap {self.overlap_px}: expected at most half of --tile, {self.tile_px // 2}")
 
     def tiling(self) -> TilingFacts | None:
-        """How frames are cut; an eighth of a tile is enough to hide the seams, see docs/performance.md."""
+        """How frames are cut; a quarter of a tile hides the seams, see docs/performance.md."""
         if self.tile_px is None:
             return None
-        overlap_px = self.tile_px // 8 if self.overlap_px is None else self.overlap_px
+        overlap_px = self.tile_px // 4 if self.overlap_px is None else self.overlap_px
         return TilingFacts(tile_px=self.tile_px, overlap_px=overlap_px)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from edge.errors import PictureError
 from edge.manifest import Embedding, ScoreFacts, TilingFacts
 from edge.pictures import FrameBgr
 from edge.regions import BoxXyxy
+
+# A frame's strangest places that are looked at once more, at most.
+MORE_LOOKS = 4
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -41,13 +45,15 @@ class Tile:
 class TilePlan:
     """Where the tiles of a picture lie. grid_hw: patches of the whole picture. tile_hw: of one tile.
 
-    weights: (h, w) of a tile's patches where tiles overlap.
+    weights: (h, w) of a tile's patches where tiles overlap. rows, columns: both sides of the picture.
     """
 
     grid_hw: tuple[int, int]
     tile_hw: tuple[int, int]
     tiles: tuple[Tile, ...]
     weights: Floats
+    rows: _Axis
+    columns: _Axis
 
     @classmethod
     def of(cls, frame_hw: tuple[int, int], tiling: TilingFacts, embedding: Embedding) -> TilePlan:
@@ -58,14 +64,9 @@ class TilePlan:
                 "give larger pictures, or calibrate with a smaller --tile"
             )
         rows, columns = (_Axis.of(side_px, tiling, embedding, axis) for axis, side_px in enumerate(frame_hw))
-        tile_px = tiling.tile_px
-        tiles = [
-            Tile((x, y, x + tile_px, y + tile_px), row, column)
-            for row, y in zip(rows.first_patches, rows.first_pixels, strict=True)
-            for column, x in zip(columns.first_patches, columns.first_pixels, strict=True)
-        ]
+        tiles = tuple(_tile(rows, columns, row, column) for row in rows.starts for column in columns.starts)
         weights = np.outer(rows.weights, columns.weights).astype(np.float32)
-        return cls((rows.patches, columns.patches), embedding.grid_hw, tuple(tiles), weights)
+        return cls((rows.patches, columns.patches), embedding.grid_hw, tiles, weights, rows, columns)
 
     def inspected(self, keep: Mask | None) -> Iterator[Tile]:
         """Tiles with a patch to look at. keep: (h, w) bool on the picture's grid, None where all of it counts."""
@@ -84,21 +85,49 @@ class TilePlan:
             total[patches] += look(tile) * self.weights
             weight[patches] += self.weights
         scores = np.asarray(total / np.where(weight > 0, weight, 1), dtype=np.float32)
-        return scores if keep is None else scores * keep
+        return self._strangest_from_its_middle(scores if keep is None else scores * keep, look, keep)
+
+    def _strangest_from_its_middle(self, scores: Floats, look: Callable[[Tile], Floats], keep: Mask | None) -> Floats:
+        """The same with the strangest place looked at once more, in the middle of a tile, which is what counts.
+
+        So a defect's score does not hang on where the seams are. Again when another place is the strangest then.
+        """
+        settled = np.zeros(self.grid_hw, dtype=np.bool_)
+        for _ in range(MORE_LOOKS):
+            row, column = (int(place) for place in np.unravel_index(scores.argmax(), scores.shape))
+            if settled[row, column] or len(self.tiles) == 1:
+                break
+            tile = _tile(self.rows, self.columns, self.rows.around(row), self.columns.around(column))
+            patches = self._patches(tile)
+            seen = look(tile) if keep is None else look(tile) * keep[patches]
+            scores[patches] += self.central * (seen - scores[patches])
+            settled[patches] |= self.central == 1
+        return scores
 
     def _patches(self, tile: Tile) -> tuple[slice, slice]:
         h, w = self.tile_hw
         return slice(tile.row, tile.row + h), slice(tile.column, tile.column + w)
 
+    @cached_property
+    def central(self) -> Floats:
+        """(h, w) 1 in the middle half of a tile, falling towards its edges."""
+        h, w = self.tile_hw
+        return np.outer(_ramp(h, h // 4), _ramp(w, w // 4)).astype(np.float32)
+
 
 @dataclass(frozen=True)
 class _Axis:
-    """One side of a picture. patches: along it. first_patches, first_pixels: of each tile. weights: (n,) in a tile."""
+    """One side of a picture. patches: along it. starts: first patch of each tile. weights: (n,) of a tile's patches.
 
+    align: tiles start where the coarsest tap's cells do, or the same place would look different in each of them.
+    """
+
+    side_px: int
+    tile_px: int
     patches: int
-    first_patches: list[int]
-    first_pixels: list[int]
+    starts: list[int]
     weights: Floats
+    align: int
 
     @classmethod
     def of(cls, side_px: int, tiling: TilingFacts, embedding: Embedding, axis: int) -> _Axis:
@@ -106,13 +135,25 @@ class _Axis:
         patch_px = tiling.tile_px / in_tile
         patches = max(in_tile, round(side_px / patch_px))
         overlap = math.ceil(tiling.overlap_px / patch_px)
-        # Tiles start where the coarsest tap's cells do, or the same place would look different in each of them.
         align = max(1, max(tap.stride for tap in embedding.taps) * in_tile // embedding.input_size)
         step = max(align, (in_tile - overlap) // align * align)
         starts = [*range(0, patches - in_tile, step), patches - in_tile]
-        last_px = side_px - tiling.tile_px
-        pixels = [min(round(start * side_px / patches), last_px) for start in starts]
-        return cls(patches, starts, [*pixels[:-1], last_px], _ramp(in_tile, overlap))
+        return cls(side_px, tiling.tile_px, patches, starts, _ramp(in_tile, overlap), align)
+
+    def first_pixel(self, start: int) -> int:
+        """Where a tile with this first patch starts; the last one ends with the picture."""
+        last_px = self.side_px - self.tile_px
+        return last_px if start == self.starts[-1] else min(round(start * self.side_px / self.patches), last_px)
+
+    def around(self, patch: int) -> int:
+        """First patch of a tile with `patch` in its middle, as far as the picture goes."""
+        start = (patch - len(self.weights) // 2 + self.align // 2) // self.align * self.align
+        return min(max(start, 0), self.starts[-1])
+
+
+def _tile(rows: _Axis, columns: _Axis, row: int, column: int) -> Tile:
+    x, y = columns.first_pixel(column), rows.first_pixel(row)
+    return Tile((x, y, x + columns.tile_px, y + rows.tile_px), row, column)
 
 
 def _ramp(patches: int, overlap: int) -> Floats:
