@@ -177,11 +177,11 @@ class _Batch:
         started_s = perf_counter()
         try:
             frame_bgr = read_picture(path)
+            read_ms = (perf_counter() - started_s) * 1e3
+            inspection, anomaly = self.inspector.examine(frame_bgr, provenance, self.options.always_type)
         except PictureError as exc:
             bundle_id, threshold = self.inspector.manifest.bundle_id, self.inspector.image_threshold
             return no_verdict(provenance, bundle_id, threshold, _reason(exc, path)), None, None
-        read_ms = (perf_counter() - started_s) * 1e3
-        inspection, anomaly = self.inspector.examine(frame_bgr, provenance, self.options.always_type)
         return inspection.with_latency("read", read_ms), frame_bgr, anomaly
 
     def _write_heatmap(self, name: str, frame_bgr: FrameBgr, anomaly: ScoreMap) -> None:

@@ -6,7 +6,6 @@ therefore overlap, and where they do their scores are averaged, each with a weig
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,16 +91,16 @@ class TilePlan:
 
         So a defect's score does not hang on where the seams are. Again when another place is the strangest then.
         """
-        settled = np.zeros(self.grid_hw, dtype=np.bool_)
+        looked = set(self.tiles)
         for _ in range(MORE_LOOKS):
             row, column = (int(place) for place in np.unravel_index(scores.argmax(), scores.shape))
-            if settled[row, column] or len(self.tiles) == 1:
-                break
             tile = _tile(self.rows, self.columns, self.rows.around(row), self.columns.around(column))
+            if tile in looked:
+                break
+            looked.add(tile)
             patches = self._patches(tile)
             seen = look(tile) if keep is None else look(tile) * keep[patches]
             scores[patches] += self.central * (seen - scores[patches])
-            settled[patches] |= self.central == 1
         return scores
 
     def _patches(self, tile: Tile) -> tuple[slice, slice]:
@@ -132,9 +131,8 @@ class _Axis:
     @classmethod
     def of(cls, side_px: int, tiling: TilingFacts, embedding: Embedding, axis: int) -> _Axis:
         in_tile = embedding.grid_hw[axis]
-        patch_px = tiling.tile_px / in_tile
-        patches = max(in_tile, round(side_px / patch_px))
-        overlap = math.ceil(tiling.overlap_px / patch_px)
+        patches = max(in_tile, -(-side_px * in_tile // tiling.tile_px))  # rounded up, or tiles could leave a pixel out
+        overlap = -(-tiling.overlap_px * in_tile // tiling.tile_px)
         align = max(1, max(tap.stride for tap in embedding.taps) * in_tile // embedding.input_size)
         step = max(align, (in_tile - overlap) // align * align)
         starts = [*range(0, patches - in_tile, step), patches - in_tile]
@@ -143,7 +141,7 @@ class _Axis:
     def first_pixel(self, start: int) -> int:
         """Where a tile with this first patch starts; the last one ends with the picture."""
         last_px = self.side_px - self.tile_px
-        return last_px if start == self.starts[-1] else min(round(start * self.side_px / self.patches), last_px)
+        return last_px if start == self.starts[-1] else min(start * self.side_px // self.patches, last_px)
 
     def around(self, patch: int) -> int:
         """First patch of a tile with `patch` in its middle, as far as the picture goes."""
