@@ -100,7 +100,7 @@ def test_a_frame_of_another_size_gets_no_verdict_and_says_why(
     result = run_oddkind("score", str(roi_bundle_dir), str(tmp_path / "in"), "--out", str(tmp_path / "out"))
     assert result.exit_code == 1
     row = json.loads((tmp_path / "out" / "results.jsonl").read_text())
-    assert row["verdict"] == "no_verdict" and "drawn on" in row["reason"]
+    assert row["verdict"] == "no_verdict" and "drawn on" in row["error"]
 
 
 def test_a_defect_of_some_pixels_on_a_large_picture_is_found_where_it_is_and_named(
