@@ -13,7 +13,7 @@ from edge.cli_options import (
     classes_option,
     json_option,
     overwrite_option,
-    progress,
+    progress_with_rate,
     runtime_options,
 )
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 @click.option("--heatmaps", is_flag=True, help="Draw the anomaly map over every picture.")
 @click.option("--report", is_flag=True, help="Write report.html, one file to look at or send; draws rejects.")
 @click.option("--always-type", is_flag=True, help="Name the strangest region of good pictures too.")
+@click.option("--parquet", is_flag=True, help="Write results.parquet too; needs 'oddkind[parquet]'.")
+@click.option("--jobs", type=click.IntRange(0), default=0, help="Processes to work in, at most.  [default: every core]")
+@click.option("--since-last", is_flag=True, help="Score only files that are new here; old rows and files rest.")
 @classes_option
 @runtime_options
 @overwrite_option
@@ -42,6 +45,9 @@ def score(
     heatmaps: bool,
     report: bool,
     always_type: bool,
+    parquet: bool,
+    jobs: int,
+    since_last: bool,
     classes_path: Path | None,
     backend: BackendName | None,
     precision: Precision | None,
@@ -59,12 +65,12 @@ def score(
     Example:
       oddkind score bottle.bundle monday/ --out monday.results --report
     """
-    from edge.inspector import Inspector
     from edge.score import ScoreOptions, score_folder
+    from edge.setting import InspectorSetting
 
-    inspector = Inspector.load(bundle, backend, precision, threads, classes_path)
-    options = ScoreOptions(heatmaps, report, always_type, overwrite)
-    summary = score_folder(inspector, folder, out, options, lambda todo: progress(todo, "score", len(todo)))
+    setting = InspectorSetting(bundle, backend, precision, threads, classes_path)
+    options = ScoreOptions(heatmaps, report, always_type, overwrite, since_last, parquet, jobs)
+    summary = score_folder(setting, folder, out, options, lambda todo: progress_with_rate(todo, "score"))
     click.echo(json.dumps(summary.to_document(), indent=2) if as_json else to_text(summary))
     ctx.exit(1 if summary.errors else 0)
 
@@ -76,6 +82,9 @@ def to_text(summary: ScoreSummary) -> str:
     lines = [f"{document['pictures']} files: {verdicts}; {document['scored_now']} of them scored now"]
     if document["defect_classes"]:
         lines.append("defects: " + ", ".join(f"{name} {n}" for name, n in document["defect_classes"].items()))
+    if document["pictures_per_s"] is not None:
+        jobs = "1 process" if document["jobs"] == 1 else f"{document['jobs']} processes"
+        lines.append(f"{document['took_s']:.1f} s, {document['pictures_per_s']:g} pictures/s in {jobs}")
     if document["latency_p50_ms"] is not None:
-        lines.append(f"ms a picture: p50 {document['latency_p50_ms']}, p95 {document['latency_p95_ms']}")
+        lines.append(f"ms a picture: p50 {document['latency_p50_ms']:.2f}, p95 {document['latency_p95_ms']:.2f}")
     return "\n".join([*lines, *document["files"]])

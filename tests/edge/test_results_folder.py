@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from edge.errors import OutputError, UsageError
 from edge.result import Inspection, Provenance, Region
-from edge.results_folder import ResultsFolder, RunFacts, table_row
+from edge.results_folder import ResultsFolder, RunFacts
+from edge.table import table_row
 
 FACTS = RunFacts("0" * 16, "/pictures", None, "onnxruntime", "int8", False)
 
