@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @bundle_argument
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RESULTS", help="Folder for results.")
+@click.argument("folder")
+@click.option("--out", required=True, metavar="RESULTS", help="Folder for results, a path or a URL.")
 @click.option("--heatmaps", is_flag=True, help="Draw the anomaly map over every picture.")
 @click.option("--report", is_flag=True, help="Write report.html, one file to look at or send; draws rejects.")
 @click.option("--always-type", is_flag=True, help="Name the strangest region of good pictures too.")
 @click.option("--parquet", is_flag=True, help="Write results.parquet too; needs 'oddkind[parquet]'.")
 @click.option("--jobs", type=click.IntRange(0), default=0, help="Processes to work in, at most.  [default: every core]")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it, such as tcp://host:8786.")
+@click.option("--dask-workers", type=click.IntRange(1), help="Dask workers to start on this machine for it.")
 @click.option("--since-last", is_flag=True, help="Score only files that are new here; old rows and files rest.")
 @classes_option
 @runtime_options
@@ -40,13 +42,15 @@ if TYPE_CHECKING:
 def score(
     ctx: click.Context,
     bundle: Path,
-    folder: Path,
-    out: Path,
+    folder: str,
+    out: str,
     heatmaps: bool,
     report: bool,
     always_type: bool,
     parquet: bool,
     jobs: int,
+    scheduler: str | None,
+    dask_workers: int | None,
     since_last: bool,
     classes_path: Path | None,
     backend: BackendName | None,
@@ -58,19 +62,27 @@ def score(
     """Inspect every file below FOLDER: one row each in results.jsonl and results.csv.
 
     A run that was stopped goes on when the same command is given again. Files that are no pictures become
-    rows with an error.
+    rows with an error. All cores work, and the rows are those of one core, byte for byte.
+
+    FOLDER and --out may be URLs such as s3://bucket/lot; with --scheduler or --dask-workers a Dask cluster does
+    the work. Needs 'oddkind[cluster]'; see docs/scale.md.
 
     \b
     Exit code: 0 every file scored, 1 some without a verdict, 2 wrong usage.
     Example:
       oddkind score bottle.bundle monday/ --out monday.results --report
+      oddkind score bottle.bundle line-1/ --out line-1.results --since-last
+      oddkind score bottle.bundle s3://line-1/lot --out s3://line-1/results --scheduler tcp://host:8786 --parquet
     """
-    from edge.score import ScoreOptions, score_folder
+    from edge.score import ScoreOptions
+    from edge.score_anywhere import score_anywhere
     from edge.setting import InspectorSetting
 
     setting = InspectorSetting(bundle, backend, precision, threads, classes_path)
     options = ScoreOptions(heatmaps, report, always_type, overwrite, since_last, parquet, jobs)
-    summary = score_folder(setting, folder, out, options, lambda todo: progress_with_rate(todo, "score"))
+    summary = score_anywhere(
+        setting, folder, out, options, scheduler, dask_workers, lambda todo: progress_with_rate(todo, "score")
+    )
     click.echo(json.dumps(summary.to_document(), indent=2) if as_json else to_text(summary))
     ctx.exit(1 if summary.errors else 0)
 

@@ -26,7 +26,7 @@ from edge.timing import Stopwatch
 PAYS_FROM_PER_JOB = 60
 CHUNK = 16
 
-Progress = Callable[[Sequence[str]], Iterable[str]]
+Progress = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class _Run:
 
     def _inspections(self, inspector: Inspector | None, jobs: int) -> Generator[Inspection, None, None]:
         entries = list(self.todo.values())
-        jobs = min(jobs or _usable_jobs(self.batch.setting), len(entries) // PAYS_FROM_PER_JOB)
+        jobs = min(jobs or usable_jobs(self.batch.setting), len(entries) // PAYS_FROM_PER_JOB)
         if inspector is not None or jobs < 2:
             inspector = inspector or self.batch.setting.load()
             yield from (self.batch.inspect(inspector, entry) for entry in entries)
@@ -224,7 +224,7 @@ class _Run:
         return drawing is not None and drawing.wants(verdict) and not drawing.path(name).exists()
 
 
-def _usable_jobs(setting: InspectorSetting) -> int:
+def usable_jobs(setting: InspectorSetting) -> int:
     """Processes that keep every core busy when each takes the threads it was given."""
     return usable_cores() // setting.threads if setting.threads else 1
 
