@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from edge.errors import OddkindError, UsageError, WorkerError
 
@@ -85,13 +87,11 @@ def _distributed() -> Any:
 
 
 def _connected(distributed: Any, scheduler: str) -> Any:
+    _refuse_absent(scheduler)
     try:
         client = distributed.Client(scheduler, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as exc:  # a timeout is an OSError
-        raise WorkerError(
-            f"no Dask scheduler at {scheduler} within {CONNECT_TIMEOUT_S:g} s; start one with 'dask scheduler', or "
-            "give its address, such as tcp://host:8786"
-        ) from exc
+        raise _no_scheduler(scheduler) from exc
     try:
         client.wait_for_workers(1, timeout=FIRST_WORKER_TIMEOUT_S)
     except OSError as exc:
@@ -101,6 +101,28 @@ def _connected(distributed: Any, scheduler: str) -> Any:
             f"'dask worker {scheduler} --nthreads 1'"
         ) from exc
     return client
+
+
+def _refuse_absent(scheduler: str) -> None:
+    """UsageError for what is no address, WorkerError when nobody listens; Dask itself takes longer to find out."""
+    address = urlsplit(scheduler if "://" in scheduler else f"tcp://{scheduler}")
+    try:
+        host, port = address.hostname, address.port
+    except ValueError:
+        host, port = None, None
+    if not host or not port:
+        raise UsageError(f"--scheduler {scheduler}: expected an address such as tcp://host:8786")
+    try:
+        socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
+    except OSError as exc:
+        raise _no_scheduler(scheduler) from exc
+
+
+def _no_scheduler(scheduler: str) -> WorkerError:
+    return WorkerError(
+        f"no Dask scheduler at {scheduler} within {CONNECT_TIMEOUT_S:g} s; start one with 'dask scheduler', or give "
+        "its address, such as tcp://host:8786"
+    )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from edge import bundle_parcel
 from edge.batch import Batch
 from edge.errors import BundleError, WorkerError
 from edge.file_store import FileStore
+from edge.heap import keep_freed_memory
 from edge.inspector import Inspector
 from edge.setting import InspectorSetting, inspector_for
 from edge.shards import Shard
@@ -52,6 +53,7 @@ def score_shard(task: ShardTask) -> ShardDone:
             f"{os.uname().nodename} has oddkind {edge.__version__}, the run was started with {task.version}; "
             "install the same version everywhere"
         )
+    keep_freed_memory()
     inspector = _inspector(task)
     inspections = [task.batch.inspect(inspector, entry) for entry in task.shard.entries()]
     rows = "".join(f"{inspection.without_latency().to_json()}\n" for inspection in inspections)
