@@ -164,7 +164,7 @@ def grown(
 
     first_source: number of the first of them in the list of sources.
     """
-    bank = MemoryBank(inspector.bank.arrays, inspector.bank.search)  # exact: an index knows nothing of new rows
+    bank = inspector.bank.searched_exactly()  # an index knows nothing of new rows
     room = math.ceil(MAX_GROWTH * bank.rows)
     embedder = Embedder(inspector.backbone, inspector.manifest.embedding)
     embedded = enumerate(embedder.embed_paths(p.path for p in pictures), first_source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,24 +81,33 @@ def calibrate_detection(
     track: Track[Any] = no_track,
     effort: Effort = FULL_EFFORT,
 ) -> Detection:
-    """fit: what the bank was made from. held_out: unseen by it; empty for a small set, which is cross-fitted."""
+    """fit: what the bank was made from. held_out: unseen by it; empty for a small set, which is cross-fitted.
+
+    What is learned is learned by exact search, so that it does not hang on which search was the fastest on this
+    machine; the thresholds are of what the device will see.
+    """
     score, part = recipe.score, part_grid(embedder, fit) if recipe.part_only else None
+    exact = bank.searched_exactly()
     if held_out:
-        maps = distance_maps(embedder, bank, track(held_out, "thresholds", len(held_out)), score)
+        maps = distance_maps(embedder, exact, track(held_out, "thresholds", len(held_out)), score)
+        unseen = normalised_as_unseen(maps if bank.is_exact else distance_maps(embedder, bank, held_out, score))
     else:
         folds = track(range(FOLDS), "thresholds", FOLDS)
         maps = np.concatenate([_cross_fitted_maps(embedder, fit, recipe, bank.rows, fold) for fold in folds])
-    places, unseen = on_part(place_statistics(maps), part), normalised_as_unseen(maps)
+        unseen = normalised_as_unseen(maps)
+    places = on_part(place_statistics(maps), part)
     network = None
     if held_out and recipe.discriminator:
-
-        def distance_only(patch_embeddings: np.ndarray) -> Anomaly:
-            return detect(patch_embeddings, bank, places, score)
-
-        network = train_discriminator(embedder, bank, distance_only, fit, seed, track, effort)
-        logits = logit_maps(embedder, distance_only, bank, network, track(held_out, "thresholds", len(held_out)))
+        distance_only = partial(detect, bank=exact, places=places, score=score)
+        network = train_discriminator(embedder, exact, distance_only, fit, seed, track, effort)
+        watched = track(held_out, "thresholds", len(held_out))
+        logits = logit_maps(embedder, distance_only, bound(network, exact), watched)
+        logit_places = on_part(place_statistics(logits), part)
+        if not bank.is_exact:
+            as_on_device = partial(detect, bank=bank, places=places, score=score)
+            logits = logit_maps(embedder, as_on_device, bound(network, bank), held_out)
         unseen = unseen + normalised_as_unseen(logits)
-        network = normalised_by(network, on_part(place_statistics(logits), part))
+        network = normalised_by(network, logit_places)
     if part is not None:
         unseen = unseen * part
     return Detection(bank, recipe, places, network, choose_thresholds(unseen, false_reject_rate, score))
@@ -137,11 +146,8 @@ def distance_maps(embedder: Embedder, bank: MemoryBank, paths: Iterable[Path], s
     return np.stack([detect(e, bank, neutral, score).patch_scores for e in embedder.embed_paths(paths)])
 
 
-def logit_maps(
-    embedder: Embedder, distance_only: Detect, bank: MemoryBank, arrays: DiscriminatorArrays, paths: Iterable[Path]
-) -> np.ndarray:
-    """(n, h, w) smoothed logits, not yet normalised by place."""
-    network = bound(arrays, bank)
+def logit_maps(embedder: Embedder, distance_only: Detect, network: Discriminator, paths: Iterable[Path]) -> np.ndarray:
+    """(n, h, w) smoothed logits of a network that is not yet normalised by place."""
     seen = (distance_only(e) for e in embedder.embed_paths(paths))
     return np.stack([network.patch_scores(a.standardised, a.nearest_rows, a.distances, a.patch_scores) for a in seen])
 

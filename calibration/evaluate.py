@@ -14,7 +14,7 @@ from calibration.head_choice import DEFAULT_HEADS, HeadChoice, check_heads
 from calibration.scored_pictures import Pass, score_pictures
 from edge.errors import UsageError
 from edge.inspector import Inspector
-from edge.manifest import BackendName, Precision
+from edge.manifest import BackendChoice, Precision
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Options:
     seed: int = 0
     heads: tuple[str, ...] = DEFAULT_HEADS
     good_dir: Path | None = None
-    backend: BackendName | None = None
+    backend: BackendChoice | None = None
     precision: Precision | None = None
     threads: int = 1
 

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from edge.backend import BACKEND_NAMES, installed_backends
 from edge.bench_worker import FIRST_VERDICT, Job
 from edge.bundle import Bundle
 from edge.errors import BackendError, UsageError
+from edge.fresh_process import ask
 from edge.machine import machine_facts, usable_cores
 from edge.manifest import MANIFEST_NAME, BackendName, Precision, graph_key
 from edge.pictures import MAX_PIXELS, MIN_SIDE_PX, read_picture
 
 SCHEMA_VERSION = 1
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
-# Every library that may start threads of its own follows the number asked for.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Track = Callable[[Iterable[Job], str, int], Iterable[Job]]
 
@@ -132,24 +125,14 @@ def plan_jobs(bundle: Bundle, options: Options) -> list[Job]:
 
 def run_in_fresh_process(job: Job) -> RuntimeReport:
     """One worker from start to end; what goes wrong in it becomes `error`, and the bench goes on."""
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(job.threads))}
-    command = [sys.executable, "-P", "-m", "edge.bench_worker", json.dumps(asdict(job))]
-    with tempfile.TemporaryFile("w+") as complaints:
-        started_s = perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment) as worker:
-            assert worker.stdout is not None
-            first = worker.stdout.readline()
-            start_up_s = perf_counter() - started_s
-            last = worker.stdout.read()
-        complaints.seek(0)
-        answer = _parse(last if first.strip() == FIRST_VERDICT else first, worker.returncode, complaints.read())
-    error = answer.get("error")
+    answer = ask("edge.bench_worker", asdict(job), job.threads, ready_line=FIRST_VERDICT)
+    error = answer.error
     return RuntimeReport(
         backend=job.backend,
         precision=job.precision,
         threads=job.threads,
-        start_up_s=None if error else round(start_up_s, 3),
-        figures=None if error else answer,
+        start_up_s=None if error else round(answer.start_up_s, 3),
+        figures=None if error else answer.document,
         error=error,
     )
 
@@ -159,15 +142,6 @@ def bundle_sizes(bundle: Bundle) -> dict[str, int]:
     names = [*bundle.manifest.files, MANIFEST_NAME, bundle.classes_path.name]
     paths = [bundle.folder / name for name in dict.fromkeys(names)]
     return {path.name: path.stat().st_size for path in paths if path.is_file()}
-
-
-def _parse(line: str, exit_code: int, complaints: str) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = json.loads(line)
-    except json.JSONDecodeError:
-        last_complaint = (complaints.strip().splitlines() or ["no message"])[-1]
-        return {"error": f"the process ended with {exit_code}: {last_complaint[:200]}"}
-    return answer
 
 
 def _picture_wh(picture: Path) -> tuple[int, int]:

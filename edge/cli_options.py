@@ -29,7 +29,11 @@ def runtime_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options: list[Callable[..., Any]] = [
         click.option("--threads", type=click.IntRange(0), default=1, show_default=True, help="0: every core."),
         click.option("--precision", type=click.Choice(["int8", "fp32"]), help=own),
-        click.option("--backend", type=click.Choice(["onnxruntime", "openvino"]), help=own),
+        click.option(
+            "--backend",
+            type=click.Choice(["onnxruntime", "openvino", "auto"]),
+            help=f"auto: the fastest here that agrees with the calibrated one.  {own}",
+        ),
     ]
     for option in options:
         command = option(command)

@@ -10,14 +10,25 @@ import click
 from edge.cli_options import bundle_argument, classes_option, runtime_options
 
 
+class OnePerLine(click.types.StringParamType):
+    """Several values of an environment variable stand on a line each: the name of a folder may have spaces."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Lines that are not blank."""
+        return [line for line in rv.splitlines() if line.strip()]
+
+
 @click.command()
 @bundle_argument
 @click.option(
     "--source",
+    "sources",
     required=True,
+    multiple=True,
+    type=OnePerLine(),
     envvar="ODDKIND_SOURCE",
     help="Camera number, /dev/videoN, rtsp:// or http:// (MJPEG) address, video file, picture or folder of pictures; "
-    "or in ODDKIND_SOURCE, which keeps a password off the process list.",
+    "once for each camera. Or in ODDKIND_SOURCE, one a line, which keeps a password off the process list.",
 )
 @classes_option
 @click.option("--out", default="-", show_default=True, metavar="FILE|-", help="Append records here; -: stdout.")
@@ -35,19 +46,33 @@ from edge.cli_options import bundle_argument, classes_option, runtime_options
 )
 @click.option("--wait-for-camera", is_flag=True, help="Keep trying when the camera is not there at the start.")
 @runtime_options
-def run(bundle: Path, source: str, classes_path: Path | None, out: str, **options: Any) -> None:
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    bundle: Path,
+    sources: tuple[str, ...],
+    classes_path: Path | None,
+    out: str,
+    **options: Any,
+) -> None:
     """Inspect what a camera sees: one JSON line a frame.
 
     Live sources: the newest frame wins, what was dropped is counted, a lost camera is opened again. Files: every
     frame. Classes enrolled meanwhile are used from the next frame on. Ctrl-C or SIGTERM stops after a whole record.
 
+    Several cameras share one inspector, which takes a frame of each in turn; `source` in a record says whose it is.
+    One that ends, is lost or never opens is told of and the others go on.
+
     \b
+    Exit code: 0 done or stopped, 1 a camera failed for good, 2 wrong usage.
     Example:
       oddkind run bottle.bundle --source rtsp://camera/1 --out results.jsonl --annotated frames
-      oddkind run bottle.bundle --source 0 --max-frames 100
+      oddkind run bottle.bundle --source 0 --source 1 --max-frames 100
     """
-    from edge.loop import say
+    from edge.notify import say
     from edge.station import Station, run_station
 
-    station = Station(bundle, source, classes_path, None if out == "-" else Path(out), **options)
-    say(str(run_station(station)))
+    summary = run_station(Station(bundle, sources, classes_path, None if out == "-" else Path(out), **options))
+    say(str(summary))
+    ctx.exit(1 if summary.failed else 0)

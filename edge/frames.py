@@ -36,9 +36,13 @@ Frames = Generator[Frame | NoFrame, None, None]
 
 
 class Camera(ABC):
-    """A source of frames. `with` it; `name` is safe to show, `reconnects` counts how often it came back."""
+    """A source of frames. `with` it; `name` is safe to show, `reconnects` counts how often it came back.
+
+    is_live: sends at its own pace, so that of two frames that wait the older one is dropped.
+    """
 
     name: str
+    is_live: bool = False
     reconnects: int = 0
 
     @abstractmethod

@@ -18,7 +18,7 @@ from edge.bundle import Bundle
 from edge.class_store import ClassStore, read_class_store
 from edge.defect_bank import raise_scores
 from edge.descriptor import Describer, view_slices
-from edge.manifest import BackendName, Precision
+from edge.manifest import BackendChoice, BackendName, Precision
 from edge.pictures import FrameBgr
 from edge.preprocess import to_network_input
 from edge.regions import OddRegion, find_regions
@@ -57,13 +57,21 @@ class Inspector:
     def load(
         cls,
         folder: Path,
-        backend: BackendName | None = None,
+        backend: BackendChoice | None = None,
         precision: Precision | None = None,
         threads: int = 1,
         classes_path: Path | None = None,
     ) -> Inspector:
-        """Open and check `folder`, then load it. threads: of each stage, for the whole process; 0 means every core."""
-        return cls(Bundle.open(folder), backend, precision, threads, classes_path)
+        """Open and check `folder`, then load it. threads: of each stage, for the whole process; 0 means every core.
+
+        backend: `auto` measures, or remembers, which runtime is the fastest here, see `edge.auto_backend`.
+        """
+        bundle = Bundle.open(folder)
+        if backend == "auto":
+            from edge.auto_backend import choose_runtime  # few need it, and it brings subprocess with it
+
+            backend, precision = choose_runtime(bundle, precision, threads)
+        return cls(bundle, backend, precision, threads, classes_path)
 
     def inspect(self, frame_bgr: FrameBgr, provenance: Provenance, always_type: bool = False) -> Inspection:
         """(H, W, 3) uint8 BGR -> verdict, odd regions and, when classes are enrolled, their names."""

@@ -39,6 +39,8 @@ class LiveCamera(Camera):
     otherwise a camera that gives no first frame is a CameraError.
     """
 
+    is_live = True
+
     def __init__(
         self,
         source: str,

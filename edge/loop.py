@@ -1,46 +1,30 @@
-"""The camera loop: a frame, an inspection, a record in every sink, until the source ends or somebody stops it."""
+"""The camera loop: a frame, an inspection, a record in every sink, until every source ends or somebody stops it.
+
+However many cameras there are, one thread inspects: the backbone's session and the memory bank are loaded once.
+"""
 
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from time import monotonic
 from types import FrameType
 
+from edge.camera_feeds import Ended, in_turns
+from edge.errors import CameraError
 from edge.frames import Camera, Frame, NoFrame
 from edge.inspector import Inspector
+from edge.notify import Notify, one_line, say
 from edge.result import Inspection, no_verdict
-from edge.sinks import Notify, Sink
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run did. frames: records written, the sum of good, defect and no_verdict. dropped: frames never seen."""
-
-    frames: int
-    good: int
-    defect: int
-    no_verdict: int
-    dropped: int
-    reconnects: int
-
-    def __str__(self) -> str:
-        verdicts = f"{self.good} good, {self.defect} defect, {self.no_verdict} no_verdict"
-        return f"{self.frames} frames: {verdicts}; {self.dropped} dropped, {self.reconnects} reconnects"
-
-
-def say(text: str) -> None:
-    """One line for a person, on stderr: stdout belongs to the records."""
-    print(f"oddkind: {text}", file=sys.stderr, flush=True)
+from edge.run_summary import CameraSummary, RunSummary
+from edge.sinks import Sink
 
 
 def run(
-    camera: Camera,
+    cameras: Sequence[Camera],
     inspector: Inspector,
     sinks: Sequence[Sink],
     max_frames: int | None = None,
@@ -48,24 +32,30 @@ def run(
     always_type: bool = False,
     notify: Notify = say,
 ) -> RunSummary:
-    """Inspect what `camera` gives until it ends, `max_frames` records are written or `stop` is set.
+    """Inspect what `cameras` give, in turns, until all end, `max_frames` records are written or `stop` is set.
 
-    The caller opens and closes camera and sinks. A frame that cannot be inspected, a broken picture and a lost
-    camera are `no_verdict` records; CameraError when the camera never opened, OutputError when a record is refused.
+    The caller opens and closes cameras and sinks. A frame that cannot be inspected, a broken picture and a lost
+    camera are `no_verdict` records. A camera that never opens is told of and the others go on; its error is raised
+    when there is no other. OutputError when a record is refused.
     """
     watch = _ClassWatch(inspector, notify)
-    counts: Counter[str] = Counter()
-    with closing(camera.frames(stop or threading.Event())) as frames:
-        for item in frames:
+    tallies = [_Tally(camera.name, notify) for camera in cameras]
+    written = 0
+    with closing(in_turns(cameras, stop or threading.Event())) as turns:
+        for number, item in turns:
+            if isinstance(item, Ended):
+                tallies[number].end(item, tallies)
+                continue
             watch.refresh()
             inspection = _inspect(item, inspector, always_type)
             for sink in sinks:
                 sink.write(inspection, item.frame_bgr if isinstance(item, Frame) else None)
-            counts.update({"frames": 1, inspection.verdict: 1, "dropped": _dropped(item)})
-            _tell_of_camera(item, camera, counts, notify)
-            if counts["frames"] == max_frames:
+            tallies[number].add(item, inspection)
+            written += 1
+            if written == max_frames:
                 break
-    return RunSummary(**{name: counts[name] for name in RunSummary.__dataclass_fields__})
+    _raise_if_all_failed(tallies)
+    return RunSummary(tuple(tally.summary() for tally in tallies))
 
 
 @contextmanager
@@ -88,6 +78,49 @@ def stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+class _Tally:
+    """Counts one camera's records, and tells when it is lost, comes back, ends or fails."""
+
+    def __init__(self, name: str, notify: Notify) -> None:
+        self._name, self._notify = name, notify
+        self._counts: Counter[str] = Counter()
+        self._is_lost = False
+        self.has_ended = False
+        self.error: Exception | None = None
+
+    def add(self, item: Frame | NoFrame, inspection: Inspection) -> None:
+        """Count one record and what was dropped before it."""
+        self._counts.update({"frames": 1, inspection.verdict: 1})
+        if isinstance(item, Frame):
+            self._counts.update({"dropped": item.dropped_before, "reconnects": self._is_lost})
+            if self._is_lost:
+                self._notify(f"{self._name}: the camera is back")
+            self._is_lost = False
+        elif item.lost:
+            self._is_lost = True
+            self._notify(f"{self._name}: {item.reason}; trying to reconnect")
+
+    def end(self, ended: Ended, tallies: Sequence[_Tally]) -> None:
+        """No more from this camera; a single one needs no words, the end of the run says it."""
+        self.has_ended, self.error = True, ended.error
+        if len(tallies) > 1:
+            what = one_line(ended.error) if ended.error else f"{self._name}: no more frames"
+            self._notify(f"{what}; cameras that go on: {sum(not tally.has_ended for tally in tallies)}")
+
+    def summary(self) -> CameraSummary:
+        """What was counted."""
+        return CameraSummary.of(self._name, self._counts, one_line(self.error) if self.error else None)
+
+
+def _raise_if_all_failed(tallies: Sequence[_Tally]) -> None:
+    errors = [tally.error for tally in tallies if tally.error]
+    if len(errors) < len(tallies):
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    raise CameraError(f"all {len(errors)} cameras failed, each for the reason told above; check them and run again")
+
+
 class _ClassWatch:
     """Takes over newly enrolled classes between frames; an unreadable store leaves the old classes in force."""
 
@@ -100,7 +133,7 @@ class _ClassWatch:
         try:
             changed = self._inspector.reload_classes()
         except Exception as exc:  # the file is not ours: whatever is wrong with it, inspection goes on
-            complaint = f"{_one_line(exc)}; the classes read before stay in force"
+            complaint = f"{one_line(exc)}; the classes read before stay in force"
             if complaint != self._complaint:
                 self._notify(complaint)
             self._complaint = complaint
@@ -120,23 +153,5 @@ def _inspect(item: Frame | NoFrame, inspector: Inspector, always_type: bool) -> 
         inspection = inspector.inspect(item.frame_bgr, item.provenance, always_type).with_latency("wait", waited_ms)
         inspection.to_json()  # refuses NaN, which a broken head could put anywhere
     except Exception as exc:  # one strange frame must not stop the line
-        return no_verdict(item.provenance, bundle_id, threshold, f"this frame cannot be inspected: {_one_line(exc)}")
+        return no_verdict(item.provenance, bundle_id, threshold, f"this frame cannot be inspected: {one_line(exc)}")
     return inspection
-
-
-def _tell_of_camera(item: Frame | NoFrame, camera: Camera, counts: Counter[str], notify: Notify) -> None:
-    if isinstance(item, NoFrame) and item.lost:
-        notify(f"{camera.name}: {item.reason}; trying to reconnect")
-    elif camera.reconnects > counts["reconnects"]:
-        notify(f"{camera.name}: the camera is back")
-    counts["reconnects"] = camera.reconnects
-
-
-def _dropped(item: Frame | NoFrame) -> int:
-    return item.dropped_before if isinstance(item, Frame) else 0
-
-
-def _one_line(exc: Exception) -> str:
-    text = str(exc).strip()
-    first = text.splitlines()[0] if text else ""
-    return first if type(exc).__module__.startswith("edge") else f"{type(exc).__name__}: {first}"

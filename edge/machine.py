@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from edge.errors import UsageError
+
 PACKAGES = ("oddkind", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "hnswlib")
 
 
@@ -48,6 +50,14 @@ def peak_rss_mb() -> float:
         return round(int(mark.split()[0]) / 1024, 1)
     unit = 1024 * 1024 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def rss_kib() -> int:
+    """Memory of this process that is in RAM now, in KiB; UsageError where the system has no /proc."""
+    now = _first_value(Path("/proc/self/status"), "VmRSS")
+    if not now:
+        raise UsageError("resident memory cannot be read here: expected /proc/self/status; use a Linux machine")
+    return int(now.split()[0])
 
 
 def _first_value(path: Path, key: str) -> str:

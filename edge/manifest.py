@@ -23,6 +23,7 @@ SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 
 BackendName = Literal["onnxruntime", "openvino"]
+BackendChoice = BackendName | Literal["auto"]
 Precision = Literal["fp32", "int8"]
 Target = Literal["x86-vnni", "x86-avx2", "arm64"]
 Search = Literal["hnsw", "int8", "exact"]

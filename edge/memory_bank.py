@@ -111,6 +111,15 @@ class MemoryBank:
         """(M, d) float32, what is searched."""
         return self._keys
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the row found is always the nearest."""
+        return self._index is None
+
+    def searched_exactly(self) -> MemoryBank:
+        """The same rows without an index."""
+        return self if self.is_exact else MemoryBank(self.arrays, self.search)
+
     def standardise(self, patch_embeddings: Floats) -> Floats:
         """(N, D) backbone units -> (N, D), see `standardise`."""
         return standardise(patch_embeddings, self.arrays.feature_mean, self.arrays.feature_std)

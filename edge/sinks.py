@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -14,13 +14,12 @@ from typing import BinaryIO
 
 from edge.draw import draw_inspection
 from edge.errors import OutputError
+from edge.notify import Notify
 from edge.pictures import FrameBgr, write_picture
 from edge.result import Inspection
 
-Notify = Callable[[str], None]
-
 # Only files with such a name are ever removed.
-_ANNOTATED_NAME = re.compile(r"\d{8}T\d{9}Z_\d{8,}_(good|defect|no_verdict)\.jpg")
+_ANNOTATED_NAME = re.compile(r"\d{8}T\d{9}Z_(cam\d+_)?\d{8,}_(good|defect|no_verdict)\.jpg")
 
 
 class Sink(ABC):
@@ -82,10 +81,12 @@ class AnnotatedFrameSink(Sink):
     """Frames with their verdict drawn on them, as JPEG files in a folder; the `keep` newest stay.
 
     What goes wrong with a picture costs the picture, not the inspection: `notify` hears of it once.
+    cameras: names of several sources, whose pictures would otherwise take each other's place.
     """
 
-    def __init__(self, folder: Path, keep: int, notify: Notify) -> None:
+    def __init__(self, folder: Path, keep: int, notify: Notify, cameras: Sequence[str] = ()) -> None:
         self._folder, self._keep, self._notify = folder, keep, notify
+        self._camera_numbers = {name: number for number, name in enumerate(cameras, start=1)}
         self._has_failed = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,8 @@ class AnnotatedFrameSink(Sink):
         """Draw and write one picture, then remove the oldest ones over `keep`."""
         if frame_bgr is None:
             return
-        path = self._folder / annotated_name(inspection)
+        number = self._camera_numbers.get(inspection.provenance.source)
+        path = self._folder / annotated_name(inspection, number)
         try:
             write_picture(path, draw_inspection(frame_bgr, inspection))
             self._keep_newest(path)
@@ -119,11 +121,12 @@ class AnnotatedFrameSink(Sink):
         self._has_failed = True
 
 
-def annotated_name(inspection: Inspection) -> str:
-    """Such as `20261123T204812123Z_00000042_defect.jpg`: sorts by time, then by frame."""
+def annotated_name(inspection: Inspection, camera_number: int | None = None) -> str:
+    """Such as `20261123T204812123Z_00000042_defect.jpg`, or `..Z_cam2_0..`: sorts by time, then camera, then frame."""
     p = inspection.provenance
     moment = re.sub(r"[^0-9TZ]", "", p.captured_at)
-    return f"{moment}_{p.frame_id:08d}_{inspection.verdict}.jpg"
+    camera = f"cam{camera_number}_" if camera_number else ""
+    return f"{moment}_{camera}{p.frame_id:08d}_{inspection.verdict}.jpg"
 
 
 def _open_for_lines(path: Path) -> BinaryIO:

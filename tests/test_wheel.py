@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("edge", "calibration", "export", "pyproject.toml", "README.md", "LICENSE")
 ABSENT = ("torch", "onnx", "openvino", "onnxscript", "scipy", "sklearn", "timm", "efficientnet_lite_pytorch")
+MAX_BASE_BYTES = 350e6  # 316 MB when it was set; newer releases of the runtimes may add some
 PIP = ("-m", "pip", "--disable-pip-version-check", "-q")
 
 
@@ -72,6 +73,14 @@ def test_what_ships_beside_the_code_is_in_the_wheel(device: Path, tmp_path: Path
     for name in ("record.schema.json", "report.html", *(p.name for p in (ROOT / "edge").glob("*.py"))):
         assert name in shipped
     assert "oddkind, version" in call(device / "oddkind", "--version", cwd=tmp_path)
+
+
+def test_the_base_install_stays_under_its_size(device: Path, tmp_path: Path) -> None:
+    measured = json.loads(
+        call(sys.executable, ROOT / "deploy" / "install-size.py", "--venv", device.parent, "--json", cwd=tmp_path)
+    )
+
+    assert measured["total_bytes"] < MAX_BASE_BYTES, f"{measured['bytes']}: see docs/performance.md, Size and start"
 
 
 def test_enrol_score_and_run(device: Path, bundle: Path, good_dir: Path, defects_dir: Path, tmp_path: Path) -> None:

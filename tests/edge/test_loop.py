@@ -22,9 +22,10 @@ from edge.class_store import ClassStore, Support, update_class_store
 from edge.errors import OutputError
 from edge.frames import Camera, Frame, Frames
 from edge.inspector import Inspector
-from edge.loop import RunSummary, run
+from edge.loop import run
 from edge.pictures import read_picture
 from edge.result import Classification, Inspection, Provenance, no_verdict, record_schema, utc_now
+from edge.run_summary import CameraSummary, RunSummary
 from edge.sinks import AnnotatedFrameSink, JsonLinesSink, Sink, annotated_name
 
 FORMATS = jsonschema.Draft202012Validator.FORMAT_CHECKER
@@ -105,7 +106,7 @@ def save_store(inspector: Inspector, store: ClassStore) -> None:
 
 def run_on(source: Path | str, inspector: Inspector, *sinks: Sink, **options: Any) -> RunSummary:
     with open_camera(str(source), lost_after_s=1.0) as camera:
-        return run(camera, inspector, sinks, **options)
+        return run([camera], inspector, sinks, **options)
 
 
 # --- the loop
@@ -119,7 +120,7 @@ def test_a_folder_becomes_one_valid_record_a_picture(mixed: Path, inspector: Ins
     assert sink.of("frame_id") == [0, 1, 2]
     assert "b.png" in sink.records[1]["error"]
     assert sink.records[2]["regions"]
-    assert summary == RunSummary(frames=3, good=1, defect=1, no_verdict=1, dropped=0, reconnects=0)
+    assert summary == RunSummary((CameraSummary(str(mixed), 3, 1, 1, 1, dropped=0, reconnects=0),))
     assert str(summary) == "3 frames: 1 good, 1 defect, 1 no_verdict; 0 dropped, 0 reconnects"
 
 
@@ -137,7 +138,7 @@ def test_a_frame_that_cannot_be_inspected_is_a_record_and_the_loop_goes_on(
     good_bgr = read_picture(first_picture(good_dir))
     grey = np.zeros((40, 40), np.uint8)  # a driver that lost its colours: the backbone refuses one channel
     sink, annotated = CallingSink(), AnnotatedFrameSink(tmp_path / "frames", keep=9, notify=lambda text: None)
-    run(GivenFrames(good_bgr, grey, good_bgr), inspector, [sink, annotated])
+    run([GivenFrames(good_bgr, grey, good_bgr)], inspector, [sink, annotated])
     assert sink.of("verdict") == ["good", "no_verdict", "good"]
     assert "cannot be inspected" in sink.records[1]["error"]
 
@@ -150,7 +151,7 @@ def test_a_score_that_json_cannot_hold_is_a_record_without_verdict(
     damaged = (Classification("chip", math.nan),)  # what a damaged relation head answers
     monkeypatch.setattr(inspector.classifier, "rank", lambda descriptor: damaged)
     sink = CallingSink()
-    run(GivenFrames(read_picture(first_picture(defects_dir))), inspector, [sink])
+    run([GivenFrames(read_picture(first_picture(defects_dir)))], inspector, [sink])
     assert sink.of("verdict") == ["no_verdict"]
 
 
@@ -179,7 +180,7 @@ def test_a_class_enrolled_while_running_names_the_next_frame(defects_dir: Path, 
     frame_bgr = read_picture(picture)
     sink = CallingSink(lambda count: save_store(inspector, store) if count == 1 else None)
     notices: list[str] = []
-    run(GivenFrames(frame_bgr, frame_bgr), inspector, [sink], notify=notices.append)
+    run([GivenFrames(frame_bgr, frame_bgr)], inspector, [sink], notify=notices.append)
     assert sink.of("defect_class") == [None, "chip"]
     assert notices == ["classes: chip"]
 
@@ -202,7 +203,7 @@ def test_a_broken_class_store_leaves_the_old_classes_in_force_and_is_told_once(
 
     frame_bgr = read_picture(picture)
     sink, notices = CallingSink(damage_then_repair), list[str]()
-    run(GivenFrames(*[frame_bgr] * 4), inspector, [sink], notify=notices.append)
+    run([GivenFrames(*[frame_bgr] * 4)], inspector, [sink], notify=notices.append)
     assert sink.of("defect_class") == ["chip", "chip", "chip", "nick"]
     assert len(notices) == 3
     assert notices[0] == "classes: chip"

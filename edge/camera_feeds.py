@@ -1,0 +1,110 @@
+"""Several cameras as one stream, fair to each: a thread a camera fetches, one consumer takes in turns.
+
+Whoever inspects never waits for a camera that has nothing: it takes from the next one that has. What is fetched and
+not yet taken is bounded. A live camera's frame is replaced by a newer one and counted as dropped; a file waits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from edge.frames import Camera, Frame, NoFrame
+
+FRAMES_AHEAD = 2  # of a file: one is read while another waits, so that a camera whose turn it is has one
+POLL_S = 0.1  # how soon a stop is noticed while nothing arrives
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A camera that gives no more frames. error: why, None when its file or folder simply came to its end."""
+
+    error: Exception | None = None
+
+
+Item = Frame | NoFrame | Ended
+Turns = Generator[tuple[int, Item], None, None]
+
+
+def in_turns(cameras: Sequence[Camera], stop: threading.Event) -> Turns:
+    """(number of the camera, what it gave), round robin over those that have something; ends with the last or `stop`.
+
+    Of each camera `Ended` is the last item. Closing the generator, as any end of it, stops the fetching threads and
+    waits for them, so that a camera can be closed afterwards.
+    """
+    halt, changed = threading.Event(), threading.Condition()
+    feeds = [_Feed(camera, halt, changed) for camera in cameras]
+    for feed in feeds:
+        feed.start()
+    open_feeds, turn = len(feeds), 0
+    try:
+        while open_feeds and not stop.is_set():
+            number = _wait_for_any(feeds, turn, changed)
+            if number is None:
+                continue
+            item = feeds[number].take()
+            open_feeds -= isinstance(item, Ended)
+            turn = (number + 1) % len(feeds)
+            yield number, item
+    finally:
+        halt.set()
+        for feed in feeds:
+            feed.join()
+
+
+def _wait_for_any(feeds: Sequence[_Feed], turn: int, changed: threading.Condition) -> int | None:
+    """The first feed from `turn` on that has something; None after POLL_S without any."""
+    numbers = [(turn + offset) % len(feeds) for offset in range(len(feeds))]
+    with changed:
+        changed.wait_for(lambda: any(feed.waiting for feed in feeds), POLL_S)
+        return next((number for number in numbers if feeds[number].waiting), None)
+
+
+class _Feed(threading.Thread):
+    """Fetches from one camera. The thread owns the camera's generator: a call that blocks blocks nobody else."""
+
+    def __init__(self, camera: Camera, halt: threading.Event, changed: threading.Condition) -> None:
+        super().__init__(name="oddkind-feed", daemon=True)
+        self.waiting: deque[Item] = deque()  # at most FRAMES_AHEAD, and an Ended
+        self._camera, self._halt, self._changed = camera, halt, changed
+
+    def run(self) -> None:
+        """Fetch until the camera ends, fails or `halt` is set; the last item says which."""
+        error = None
+        try:
+            with closing(self._camera.frames(self._halt)) as frames:
+                for item in frames:
+                    self._put(item)
+                    if self._halt.is_set():
+                        break
+        except Exception as exc:  # whatever it is ends this camera, not the others; the consumer hears of it
+            error = exc
+        with self._changed:
+            self.waiting.append(Ended(error))
+            self._changed.notify_all()
+
+    def take(self) -> Item:
+        """The oldest item; there must be one."""
+        with self._changed:
+            item = self.waiting.popleft()
+            self._changed.notify_all()
+        return item
+
+    def _put(self, item: Frame | NoFrame) -> None:
+        with self._changed:
+            if self._camera.is_live and isinstance(item, Frame) and self._replaced(item):
+                return
+            while len(self.waiting) >= FRAMES_AHEAD and not self._halt.is_set():
+                self._changed.wait(POLL_S)
+            self.waiting.append(item)
+            self._changed.notify_all()
+
+    def _replaced(self, newer: Frame) -> bool:
+        """Put a live frame in place of the one that nobody took in time."""
+        if not self.waiting or not isinstance(older := self.waiting[-1], Frame):
+            return False
+        self.waiting[-1] = replace(newer, dropped_before=older.dropped_before + 1 + newer.dropped_before)
+        return True

@@ -1,0 +1,20 @@
+"""Telling a person, in one line, what happened and what follows from it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+Notify = Callable[[str], None]
+
+
+def say(text: str) -> None:
+    """On stderr: stdout belongs to the records."""
+    print(f"oddkind: {text}", file=sys.stderr, flush=True)
+
+
+def one_line(exc: Exception) -> str:
+    """What an error says, for a record or a notice; errors that are not ours are named by their type."""
+    text = str(exc).strip()
+    first = text.splitlines()[0] if text else ""
+    return first if type(exc).__module__.startswith("edge") else f"{type(exc).__name__}: {first}"
