@@ -18,7 +18,7 @@ from edge.cli_options import (
 )
 
 if TYPE_CHECKING:
-    from edge.manifest import BackendName, Precision
+    from edge.manifest import BackendChoice, Precision
     from edge.score import ScoreSummary
 
 
@@ -53,7 +53,7 @@ def score(
     dask_workers: int | None,
     since_last: bool,
     classes_path: Path | None,
-    backend: BackendName | None,
+    backend: BackendChoice | None,
     precision: Precision | None,
     threads: int,
     overwrite: bool,

@@ -98,10 +98,10 @@ def score_folder(
 
         arrow()  # now, not after a night's work
     loaded = inspector if isinstance(inspector, Inspector) else None
-    setting = InspectorSetting.of(loaded) if loaded else inspector
-    assert isinstance(setting, InspectorSetting)
+    setting = inspector if isinstance(inspector, InspectorSetting) else InspectorSetting.of(inspector)
     manifest = loaded.manifest if loaded else setting.manifest()
     files = find_files(folder, out, may_be_empty=options.since_last)
+    setting = setting.resolved()
     facts = run_facts(manifest, setting, printable(folder.resolve()), options.always_type)
     with ResultsFolder.opened(out, facts, options.overwrite, options.since_last) as results:
         run = _Run(Batch(setting, LocalFolder(folder.resolve()), options.always_type, _drawing(out, options)), results)

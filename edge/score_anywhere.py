@@ -32,6 +32,7 @@ def score_anywhere(
     from edge.score_shards import refuse_early, score_shards
 
     refuse_early(setting, location, out, options, has_cluster)  # before a cluster is started or waited for
+    setting = setting.resolved()
     with ExitStack() as stack:
         crew: Crew = _crew_here(setting, location, out, options)
         if has_cluster:

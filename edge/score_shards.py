@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import chain, islice
 from typing import Any
 
 from edge import bundle_parcel
@@ -25,7 +26,7 @@ from edge.results_folder import KIND, RECORDS_FILE, REPORT_FILE, RUN_FILE, RunFa
 from edge.score import Progress, ScoreOptions, ScoreSummary, run_facts
 from edge.setting import InspectorSetting
 from edge.shard_task import SHARDS, ShardTask, score_shard, shard_file
-from edge.shards import Shard, cut, pictures_per_shard
+from edge.shards import MOST_PICTURES, SHARDS_AT_LEAST, Shard, cut, pictures_per_shard
 from edge.table import PARQUET_FILE, TABLE_FILE, open_tables
 from edge.timing import Stopwatch
 
@@ -135,8 +136,8 @@ def _shards(
     own = store.source.removeprefix(f"{folder.source}/")
     entries = iter_entries(folder, lambda below: below == own)
     if mean_pictures is None:
-        listed = list(entries)
-        mean_pictures, entries = pictures_per_shard(len(listed)), iter(listed)
+        head = list(islice(entries, SHARDS_AT_LEAST * MOST_PICTURES))  # from there on it is MOST_PICTURES
+        mean_pictures, entries = pictures_per_shard(len(head)), chain(head, entries)
     return mean_pictures, list(cut(entries, facts_sha256, mean_pictures))
 
 

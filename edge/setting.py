@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.bundle import Bundle
 from edge.class_store import CLASSES_FILE
 from edge.inspector import Inspector
-from edge.manifest import BackendName, BundleManifest, Precision
+from edge.manifest import BackendChoice, BackendName, BundleManifest, Precision
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class InspectorSetting:
     """Arguments of `Inspector.load`; small, so that it can travel with the work."""
 
     bundle: Path
-    backend: BackendName | None = None
+    backend: BackendChoice | None = None
     precision: Precision | None = None
     threads: int = 1
     classes_path: Path | None = None
@@ -27,6 +27,15 @@ class InspectorSetting:
         """The setting that a loaded inspector has; how many threads it was given it does not say."""
         name: BackendName = inspector.backbone.name
         return cls(inspector.bundle.folder, name, inspector.precision, threads, inspector.classes_path)
+
+    def resolved(self) -> InspectorSetting:
+        """The same with `auto` decided, once and here: rows must not depend on which worker made them."""
+        if self.backend != "auto":
+            return self
+        from edge.auto_backend import choose_runtime  # few need it, and it brings subprocess with it
+
+        backend, precision = choose_runtime(Bundle.open(self.bundle), self.precision, self.threads)
+        return replace(self, backend=backend, precision=precision)
 
     def load(self) -> Inspector:
         """Open, check and load the bundle."""

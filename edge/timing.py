@@ -46,9 +46,6 @@ class Stopwatch:
             },
         }
 
-    def _of_stage(self, stage: str) -> list[float]:
-        return [latency_ms[stage] for latency_ms in self.newest if stage in latency_ms]
-
 
 def _percentile(values: list[float], percentile: float) -> float | None:
     return round(float(np.percentile(values, percentile)), 3) if values else None
