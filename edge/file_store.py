@@ -70,7 +70,7 @@ class FileStore:
     def children(self, below: str) -> Iterator[Child]:
         """Files and folders directly in `below`."""
         fs, path = self._at(below)
-        with self._border("cannot be listed"):
+        with self._border("cannot be listed", passes=FileNotFoundError):
             found = fs.ls(path, detail=True)
         for info in found:
             name = info["name"].rstrip("/").rpartition("/")[2]
@@ -116,7 +116,7 @@ class FileStore:
         """Content of a file, None when there is none."""
         fs, path = self._at(name)
         try:
-            with self._border("cannot be read"):
+            with self._border("cannot be read", passes=FileNotFoundError):
                 content: bytes = fs.cat_file(path)
         except FileNotFoundError:
             return None
@@ -131,11 +131,8 @@ class FileStore:
     def writer(self, name: str) -> Iterator[BinaryIO]:
         """A stream whose content becomes the file `name` when the body ends, and is dropped when it raises."""
         if is_local(self.location):
-            path = local_path(self.location) / name
-            with self._border("cannot be written"):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with atomic_writer(path) as stream:
-                    yield stream
+            with self._local_writer(name) as stream:
+                yield stream
             return
         with tempfile.TemporaryDirectory(prefix="oddkind-") as folder:
             aside = Path(folder) / "content"
@@ -149,6 +146,16 @@ class FileStore:
         with self._border("cannot be removed"):
             if fs.exists(path):
                 fs.rm(path, recursive=True)
+
+    @contextmanager
+    def _local_writer(self, name: str) -> Iterator[BinaryIO]:
+        path = local_path(self.location) / name
+        try:  # no `_border`: what the body raises is not about the disk
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_writer(path) as stream:
+                yield stream
+        except OSError as exc:
+            raise OutputError(f"{exc.filename or path}: cannot be written ({exc.strerror or exc})") from exc
 
     def _upload(self, content: Path, name: str) -> None:
         fs, path = self._at(name)
@@ -174,11 +181,11 @@ class FileStore:
         return fs, f"{root}/{name}" if name else root
 
     @contextmanager
-    def _border(self, what: str) -> Iterator[None]:
-        """Errors of the file system, whatever library they come from, become ours; FileNotFoundError stays."""
+    def _border(self, what: str, passes: type[Exception] = OddkindError) -> Iterator[None]:
+        """Errors of the file system, whatever library they come from, become ours; `passes` stays as it is."""
         try:
             yield
-        except (FileNotFoundError, OddkindError, GeneratorExit):
+        except (OddkindError, passes):
             raise
         except Exception as exc:
             text = f"{type(exc).__name__}: {exc}" if not isinstance(exc, OSError) else exc.strerror or exc
