@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run_oddkind
+from conftest import MANY, run_oddkind
 from edge_processes import kill, wait_for, workers_of
 
 from edge import score
@@ -20,29 +20,6 @@ from edge.score import ScoreOptions, score_folder
 from edge.setting import InspectorSetting
 
 ROOT = Path(__file__).resolve().parents[2]
-MANY = 240
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory, good_dir: Path, defects_dir: Path) -> Path:
-    """MANY pictures in three folders, one of them broken."""
-    folder = tmp_path_factory.mktemp("many")
-    sources = sorted(good_dir.rglob("*.png"))[:8] + sorted(defects_dir.rglob("*.png"))[:4]
-    for number in range(MANY):
-        target = folder / f"lot {number % 3}" / f"{number:03}.png"
-        target.parent.mkdir(exist_ok=True)
-        os.link(sources[number % len(sources)], target)
-    broken = folder / "lot 1" / "broken.png"
-    broken.write_text("no picture")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def one_core(tmp_path_factory: pytest.TempPathFactory, many: Path, bundle_dir: Path) -> Path:
-    """Results of `many`, made in one process."""
-    out = tmp_path_factory.mktemp("one") / "out"
-    score_folder(Inspector.load(bundle_dir), many, out, ScoreOptions(report=True, parquet=True))
-    return out
 
 
 def command(*arguments: object) -> list[str]:
