@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -59,7 +59,8 @@ class DaskCrew:
 def dask_crew(scheduler: str | None, workers: int | None) -> Iterator[DaskCrew]:
     """The cluster at `scheduler`, such as `tcp://host:8786`, or a fresh one of `workers` processes on this machine."""
     distributed = _distributed()
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it becomes our own error
+    for name in ("distributed", "distributed.client"):  # each has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it becomes our own error
     if scheduler is None:
         with (
             distributed.LocalCluster(
@@ -87,10 +88,10 @@ def _distributed() -> Any:
 
 
 def _connected(distributed: Any, scheduler: str) -> Any:
-    _refuse_absent(scheduler)
+    _refuse_absent(distributed, scheduler)
     try:
         client = distributed.Client(scheduler, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-    except (OSError, ValueError) as exc:  # a timeout is an OSError
+    except (OSError, ValueError) as exc:
         raise _no_scheduler(scheduler) from exc
     try:
         client.wait_for_workers(1, timeout=FIRST_WORKER_TIMEOUT_S)
@@ -103,18 +104,28 @@ def _connected(distributed: Any, scheduler: str) -> Any:
     return client
 
 
-def _refuse_absent(scheduler: str) -> None:
-    """UsageError for what is no address, WorkerError when nobody listens; Dask itself takes longer to find out."""
-    address = urlsplit(scheduler if "://" in scheduler else f"tcp://{scheduler}")
+def _refuse_absent(distributed: Any, scheduler: str) -> None:
+    """UsageError for what is no address, WorkerError when no scheduler answers there.
+
+    Dask's client waits for ever for somebody who takes the call and says nothing, a web server for one.
+    """
+    address = scheduler if "://" in scheduler else f"tcp://{scheduler}"
     try:
-        host, port = address.hostname, address.port
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
     if not host or not port:
         raise UsageError(f"--scheduler {scheduler}: expected an address such as tcp://host:8786")
+
+    async def greet() -> None:
+        security = distributed.Security().get_connection_args("client")
+        call = distributed.comm.connect(address, timeout=CONNECT_TIMEOUT_S, **security)
+        (await asyncio.wait_for(call, CONNECT_TIMEOUT_S)).abort()
+
     try:
-        socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
-    except OSError as exc:
+        asyncio.run(greet())
+    except (OSError, ValueError) as exc:  # a timeout is an OSError
         raise _no_scheduler(scheduler) from exc
 
 
@@ -129,6 +140,7 @@ def _no_scheduler(scheduler: str) -> WorkerError:
 def _border(task: str) -> Iterator[None]:
     """Whatever goes wrong with the cluster becomes one of our errors."""
     from distributed import CancelledError, KilledWorker
+    from distributed.comm import CommClosedError
 
     kept = "finished shards are kept: give the same command again"
     try:
@@ -137,7 +149,7 @@ def _border(task: str) -> Iterator[None]:
         raise
     except KilledWorker as exc:
         raise WorkerError(f"workers died again and again on {task}, killed or out of memory; {kept}") from exc
-    except CancelledError as exc:
+    except (CancelledError, CommClosedError) as exc:
         raise WorkerError(f"the scheduler was lost; {kept}") from exc
     except Exception as exc:
         raise WorkerError(

@@ -14,6 +14,7 @@ import pytest
 from conftest import MANY, run_oddkind
 from s3_server import fresh, s3_server, upload
 
+from edge import cluster
 from edge import score_anywhere as anywhere
 from edge.errors import OutputError, UsageError
 from edge.file_store import FileStore
@@ -289,6 +290,7 @@ def test_bad_input_is_one_clear_line_and_nothing_is_left(
     name: str, bundle_dir: Path, few: Path, tmp_path: Path
 ) -> None:
     arguments, exit_code, says = CASES[name]
+    monkeypatch.setattr(cluster, "CONNECT_TIMEOUT_S", 0.5)
     (tmp_path / "empty").mkdir()
     before = sorted(tmp_path.rglob("*"))
     line = arguments.format(few=few, empty=tmp_path / "empty", new=tmp_path / "new")
