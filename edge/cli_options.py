@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import click
@@ -57,3 +58,19 @@ def parse_box(text: str, option: str) -> tuple[int, int, int, int]:
     except ValueError as exc:
         raise UsageError(f"{option} {text!r}: expected four whole numbers x,y,w,h") from exc
     return x, y, x + w, y + h
+
+
+def progress_with_rate(items: Sequence[Item], label: str, unit: str = "pictures") -> Iterator[Item]:
+    """The same with the number done a second."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    started_s, done = monotonic(), 0
+
+    def rate(item: Item | None) -> str:
+        return f"{done / max(monotonic() - started_s, 1e-3):.1f} {unit}/s"
+
+    with click.progressbar(items, label=label, file=sys.stderr, item_show_func=rate) as bar:
+        for item in bar:
+            yield item
+            done += 1

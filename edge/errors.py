@@ -7,6 +7,7 @@ OddkindError                  a person can act on it: the text says expected, go
 ├── BackendError              the runtime (ONNX Runtime, OpenVINO) cannot load or run a graph
 ├── CameraError               a source that cannot be opened or was lost
 ├── OutputError               a result that cannot be written
+├── WorkerError               a process or machine that worked for us died or cannot be reached
 ├── EnrolmentError            a support picture or class that cannot be enrolled
 ├── CalibrationError          good pictures that cannot become a bundle
 └── ExportError               a backbone or head that cannot become a pack
@@ -43,6 +44,10 @@ class CameraError(OddkindError):
 
 class OutputError(OddkindError):
     """A result cannot be written."""
+
+
+class WorkerError(OddkindError):
+    """A process or machine that worked for us died or cannot be reached; what it had finished is kept."""
 
 
 class EnrolmentError(OddkindError):

@@ -19,14 +19,13 @@ NOT_TYPED = "not typed"
 
 @dataclass
 class Figures:
-    """Counts, scores and latencies. folders: verdicts per first folder of the path, `.` for none."""
+    """Counts and scores. folders: verdicts per first folder of the path, `.` for none."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     classes: Counter[str] = field(default_factory=Counter)
     folders: dict[str, Counter[str]] = field(default_factory=dict)
     good_scores: list[float] = field(default_factory=list)
     defect_scores: list[float] = field(default_factory=list)
-    latencies_ms: list[float] = field(default_factory=list)
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Figures:
@@ -45,7 +44,6 @@ class Figures:
         if verdict == "no_verdict":
             return
         (self.good_scores if verdict == "good" else self.defect_scores).append(record["anomaly_score"])
-        self.latencies_ms.append(sum(record["latency_ms"].values()))
         if verdict == "defect":
             self.classes[record["defect_class"] or NOT_TYPED] += 1
 
@@ -59,10 +57,6 @@ class Figures:
         """Good pictures among those with a verdict, 0..1; None when there is none."""
         judged = self.verdicts["good"] + self.verdicts["defect"]
         return self.verdicts["good"] / judged if judged else None
-
-    def latency_ms(self, percentile: float) -> float | None:
-        """Time from file to verdict that `percentile` per cent of the pictures stayed under."""
-        return round(float(np.percentile(self.latencies_ms, percentile)), 2) if self.latencies_ms else None
 
     def scores(self) -> npt.NDArray[np.float64]:
         """(n,) every anomaly score."""

@@ -30,21 +30,31 @@ def read_picture(path: Path) -> FrameBgr:
     16-bit pictures are scaled to 8 bits by their format's full range, grey ones repeated to three channels.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise PictureError(f"{path}: {path.stat().st_size} bytes, at most {MAX_FILE_BYTES} are read")
+        refuse_huge(path.stat().st_size, path)
         encoded = np.fromfile(path, dtype=np.uint8)
     except OSError as exc:
         raise PictureError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+    return decode_picture(encoded, path)
+
+
+def refuse_huge(size_bytes: int, where: Path | str) -> None:
+    """PictureError for a file that must not be read into memory."""
+    if size_bytes > MAX_FILE_BYTES:
+        raise PictureError(f"{where}: {size_bytes} bytes, at most {MAX_FILE_BYTES} are read")
+
+
+def decode_picture(encoded: npt.NDArray[np.uint8], where: Path | str) -> FrameBgr:
+    """(bytes,) uint8 of a picture file -> frame, as `read_picture` does; where: its name, for errors."""
     if encoded.size == 0:
-        raise PictureError(f"{path}: the file is empty")
+        raise PictureError(f"{where}: the file is empty")
     try:
         frame_bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     except cv2.error as exc:
-        raise PictureError(f"{path}: cannot be decoded, broken or over {MAX_PIXELS // 10**6} megapixels") from exc
+        raise PictureError(f"{where}: cannot be decoded, broken or over {MAX_PIXELS // 10**6} megapixels") from exc
     if frame_bgr is None:
-        raise PictureError(f"{path}: not a picture OpenCV can decode, or broken")
+        raise PictureError(f"{where}: not a picture OpenCV can decode, or broken")
     if min(frame_bgr.shape[:2]) < MIN_SIDE_PX:
-        raise PictureError(f"{path}: {frame_bgr.shape[1]} x {frame_bgr.shape[0]} px, at least {MIN_SIDE_PX} needed")
+        raise PictureError(f"{where}: {frame_bgr.shape[1]} x {frame_bgr.shape[0]} px, at least {MIN_SIDE_PX} needed")
     return np.asarray(frame_bgr, dtype=np.uint8)
 
 

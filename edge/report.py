@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from html import escape
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -14,8 +15,9 @@ from edge.figures import VERDICTS, Figures
 from edge.gallery import MOST_REJECTS, Gallery, card, heat_scale
 from edge.manifest import BundleManifest
 from edge.result import utc_now
-from edge.results_folder import REPORT_FILE, RUN_FILE, TABLE_FILE, ResultsFolder, read_run_facts
+from edge.results_folder import REPORT_FILE, RUN_FILE, ResultsFolder, read_run_facts
 from edge.staging import write_bytes_atomically
+from edge.table import TABLE_FILE
 
 Record = dict[str, Any]
 Show = Callable[[Record], str]
@@ -24,11 +26,13 @@ MOST_ERRORS = 200
 MOST_FOLDERS = 40
 
 
-def write_report(results: ResultsFolder, files: Mapping[str, Path], manifest: BundleManifest) -> Path:
-    """Write the report of every row in `results`; files: record path -> picture, for the gallery."""
+def write_report(
+    results: ResultsFolder, files: Mapping[str, Path], manifest: BundleManifest, first_row: int = 0
+) -> Path:
+    """Write the report of the rows of `results` from first_row on; files: record path -> picture, for the gallery."""
     figures, gallery = Figures(), Gallery()
     errors: list[Record] = []
-    for record in results.records():
+    for record in islice(results.records(), first_row, None):
         figures.add(record)
         gallery.add(record)
         if record["error"] and len(errors) < MOST_ERRORS:
@@ -64,7 +68,7 @@ def to_html(
         rejects=_rejects(figures, gallery, show),
         borderline=_borderline(gallery, show),
         errors=_errors(errors, figures.verdicts["no_verdict"]),
-        facts=_facts(figures, manifest),
+        facts=_facts(results.last_run or {}, manifest),
     )
 
 
@@ -145,9 +149,9 @@ def _errors(errors: list[Record], count: int) -> str:
     return f'<section><h2>Without a verdict</h2>{more}<table class="plain">{rows}</table></section>'
 
 
-def _facts(figures: Figures, m: BundleManifest) -> str:
+def _facts(last_run: Record, m: BundleManifest) -> str:
     t, bank = m.thresholds, m.memory_bank
-    p50, p95 = figures.latency_ms(50), figures.latency_ms(95)
+    p50, p95 = last_run.get("latency_p50_ms"), last_run.get("latency_p95_ms")
     rows = [
         ("Bundle", f"{m.bundle_id}, calibrated on {m.good_pictures:,} good pictures"),
         ("Image threshold", f"{t.image_threshold:.4f}: a part is good only if its score is not over it"),
@@ -160,7 +164,7 @@ def _facts(figures: Figures, m: BundleManifest) -> str:
         ("Pixel threshold", f"{t.pixel_threshold:.4f}: where a region begins"),
         ("Backbone", f"{m.embedding.backbone}, {m.embedding.input_size} px, {m.calibrated_precision.upper()}"),
         ("Memory bank", f"{bank.rows:,} patches of good parts, {bank.search} search"),
-        ("Time a picture", "&ndash;" if p50 is None else f"p50 {p50:g} ms, p95 {p95:g} ms, from file to verdict"),
+        ("Time a picture", "–" if p50 is None else f"p50 {p50:g} ms, p95 {p95:g} ms, from file to verdict"),
     ]
     return "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in rows)
 

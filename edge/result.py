@@ -74,6 +74,10 @@ class Inspection:
         """The same inspection with one more stage timed."""
         return replace(self, latency_ms={**self.latency_ms, stage: round(latency_ms, 3)})
 
+    def without_latency(self) -> Inspection:
+        """The same inspection without what differs from run to run."""
+        return replace(self, latency_ms={})
+
     def to_record(self) -> dict[str, Any]:
         """Plain data in the record schema's order, ready for JSON."""
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -18,25 +17,14 @@ from filelock import FileLock, Timeout
 
 from edge.errors import BundleError, OutputError, UsageError
 from edge.sinks import JsonLinesSink, Sink
-from edge.staging import write_bytes_atomically
+from edge.staging import atomic_writer, write_bytes_atomically
+from edge.table import PARQUET_FILE, TABLE_FILE, Table, open_tables
 
 RECORDS_FILE = "results.jsonl"
-TABLE_FILE = "results.csv"
 REPORT_FILE = "report.html"
 HEATMAPS_FOLDER = "heatmaps"
 RUN_FILE = "run.json"
 KIND = "oddkind-score"
-
-TABLE_COLUMNS = (
-    "path",
-    "verdict",
-    "anomaly_score",
-    "image_threshold",
-    "defect_class",
-    "relation_score",
-    "box_xyxy",
-    "error",
-)
 
 Record = dict[str, Any]
 
@@ -59,12 +47,16 @@ class ResultsFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.records_path = folder / RECORDS_FILE
+        self._run: Record = {}
 
     @classmethod
     @contextmanager
-    def opened(cls, folder: Path, facts: RunFacts, overwrite: bool = False) -> Iterator[ResultsFolder]:
+    def opened(
+        cls, folder: Path, facts: RunFacts, overwrite: bool = False, since_last: bool = False
+    ) -> Iterator[ResultsFolder]:
         """Start a result at `folder`, or go on with one that was made with the same facts, holding its lock.
 
+        since_last: other classes, or another bundle, may go on too; old rows stay as they were judged.
         UsageError when the folder holds something else, or another process is writing to it.
         """
         _refuse_foreign(folder)
@@ -72,7 +64,7 @@ class ResultsFolder:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock", timeout=0):
                 results = cls(folder)
-                results._begin(facts, overwrite)
+                results._begin(facts, overwrite, since_last)
                 yield results
         except Timeout as exc:
             raise UsageError(f"{folder}: another oddkind score is writing to it; choose another --out") from exc
@@ -102,35 +94,50 @@ class ResultsFolder:
         for path in paths:
             self.heatmap_path(path).unlink(missing_ok=True)
 
-    def write_table(self) -> Path:
-        """`results.csv`: one line a row, for spreadsheets."""
-        stream = io.StringIO(newline="")
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(TABLE_COLUMNS)
-        table.writerows(table_row(record) for record in self.records())
-        write_bytes_atomically(self.folder / TABLE_FILE, stream.getvalue().encode())
-        return self.folder / TABLE_FILE
+    @contextmanager
+    def tables(self, wants_parquet: bool = False) -> Iterator[list[Table]]:
+        """`results.csv` and, if wanted, `results.parquet`: tables that take every record, whole at the end or not."""
+        with open_tables(lambda name: atomic_writer(self.folder / name), wants_parquet) as tables:
+            yield tables
+
+    def note_run(self, timing: Record) -> None:
+        """Keep how fast this run was, in `run.json`."""
+        self._write_run({**self._run, "last_run": timing})
+
+    @property
+    def last_run(self) -> Record | None:
+        """Timing of the last run that scored something, None when none did."""
+        return self._run.get("last_run")
 
     def heatmap_path(self, record_path: str) -> Path:
         """Where the heat-map of a picture belongs: the same tree below `heatmaps`."""
         *parents, name = (_short(part) for part in record_path.split("/"))
         return self.folder.joinpath(HEATMAPS_FOLDER, *parents, f"{name}.heatmap.jpg")
 
-    def _begin(self, facts: RunFacts, overwrite: bool) -> None:
-        run_path = self.folder / RUN_FILE
-        earlier = read_run_facts(run_path)
-        if earlier is not None and overwrite:
+    def _begin(self, facts: RunFacts, overwrite: bool, since_last: bool) -> None:
+        self._run = read_run(self.folder / RUN_FILE) or {}
+        earlier = self._run.get("facts")
+        if overwrite:
             self._clear()
         elif earlier is not None:
-            _refuse_other(self.folder, earlier, facts)
-        if earlier != asdict(facts) or overwrite:
-            document = {"kind": KIND, "facts": asdict(facts)}
-            write_bytes_atomically(run_path, (json.dumps(document, indent=2) + "\n").encode())
+            _refuse_other(self.folder, earlier, facts, ("folder",) if since_last else tuple(asdict(facts)))
         self._cut_torn_line()
+        if overwrite or earlier is None:
+            self._write_run({"facts": asdict(facts)})
+        elif earlier != asdict(facts):
+            past = [*self._run.get("earlier_facts", []), {**earlier, "until_byte": self._size()}]
+            self._write_run({**self._run, "facts": asdict(facts), "earlier_facts": past})
+
+    def _write_run(self, run: Record) -> None:
+        self._run = {"kind": KIND, **run}
+        write_bytes_atomically(self.folder / RUN_FILE, (json.dumps(self._run, indent=2) + "\n").encode())
+
+    def _size(self) -> int:
+        return self.records_path.stat().st_size if self.records_path.exists() else 0
 
     def _clear(self) -> None:
         """Remove what `score` writes and nothing else; `run.json` stays, it says whose folder this is."""
-        for name in (RECORDS_FILE, TABLE_FILE, REPORT_FILE):
+        for name in (RECORDS_FILE, TABLE_FILE, PARQUET_FILE, REPORT_FILE):
             (self.folder / name).unlink(missing_ok=True)
         if (self.folder / HEATMAPS_FOLDER).is_dir():
             shutil.rmtree(self.folder / HEATMAPS_FOLDER)
@@ -159,10 +166,24 @@ class ResultsFolder:
 
 def read_run_facts(run_path: Path) -> Record | None:
     """Facts of the run that wrote `run_path`, or None when there is none or it is not ours."""
+    run = read_run(run_path)
+    return run["facts"] if run else None
+
+
+def read_run(run_path: Path) -> Record | None:
+    """All that `run.json` says, or None when there is none or it is not ours."""
     try:
-        document = json.loads(run_path.read_text(encoding="utf-8"))
-        return document["facts"] if document["kind"] == KIND else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return parse_run(run_path.read_bytes())
+    except OSError:
+        return None
+
+
+def parse_run(content: bytes) -> Record | None:
+    """Content of a `run.json`, or None when it is not ours."""
+    try:
+        document: Record = json.loads(content)
+        return document if document["kind"] == KIND and isinstance(document["facts"], dict) else None
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -176,21 +197,6 @@ def digest_of(path: Path) -> str | None:
         raise BundleError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
 
 
-def table_row(record: Record) -> list[str]:
-    """One line of `results.csv`; region columns are those of the strongest region."""
-    strongest = record["regions"][0] if record["regions"] else {}
-    box = " ".join(str(edge) for edge in strongest.get("box_xyxy", ()))
-    cells = {**record, "relation_score": strongest.get("relation_score"), "box_xyxy": box}
-    return [_cell(cells[column]) for column in TABLE_COLUMNS]
-
-
-def _cell(value: object) -> str:
-    """Text a spreadsheet shows and never runs: a formula can hide in a file name."""
-    text = "" if value is None else str(value)
-    is_formula = isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-    return f"'{text}" if is_formula else text
-
-
 def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, a folder is needed; choose another --out")
@@ -200,14 +206,18 @@ def _refuse_foreign(folder: Path) -> None:
         raise UsageError(f"{folder} exists and holds no result of oddkind score; choose another --out")
 
 
-def _refuse_other(folder: Path, earlier: Record, facts: RunFacts) -> None:
-    changed = [name for name, value in asdict(facts).items() if earlier.get(name) != value]
+def _refuse_other(folder: Path, earlier: Record, facts: RunFacts, names: Collection[str]) -> None:
+    changed = changed_fact(earlier, facts, names)
     if changed:
-        name = changed[0]
-        raise UsageError(
-            f"{folder} holds results with another {name} ({_named(earlier.get(name))}, now "
-            f"{_named(asdict(facts)[name])}); choose another --out, or add --overwrite"
-        )
+        raise UsageError(f"{folder} holds results with another {changed}; choose another --out, or add --overwrite")
+
+
+def changed_fact(earlier: Record, facts: RunFacts, names: Collection[str]) -> str | None:
+    """The first of the facts called `names` that differs, with both values, or None."""
+    for name, value in asdict(facts).items():
+        if name in names and earlier.get(name) != value:
+            return f"{name} ({_named(earlier.get(name))}, now {_named(value)})"
+    return None
 
 
 def _named(value: object) -> str:

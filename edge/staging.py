@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from edge.errors import UsageError
 
@@ -49,10 +50,17 @@ def refuse_taken(out: Path, marker: str, overwrite: bool) -> None:
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
     """Replace `path` so that a reader, or a power cut, sees the old content or the new, never a part."""
+    with atomic_writer(path) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content replaces `path` when the body ends, and is dropped when it raises."""
     descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}.partial-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(aside, 0o644)  # noqa: PTH101

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 BANK_ROWS = "300"
 GOOD_PARTS = 24
 PER_KIND = 3
+MANY = 240
 BOARDS, BOARD_PX = 24, 640
 
 
@@ -90,6 +92,30 @@ def tiled_bundle_dir(tmp_path_factory: pytest.TempPathFactory, pack_dir: Path, b
     arguments = ("--pack", str(pack_dir), "--out", str(out), "--bank-rows", BANK_ROWS, "--tile", "256")
     result = run_oddkind("calibrate", str(boards_dir), *arguments)
     assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory, good_dir: Path, defects_dir: Path) -> Path:
+    """MANY pictures in three folders, and a broken one."""
+    folder = tmp_path_factory.mktemp("many")
+    sources = sorted(good_dir.rglob("*.png"))[:8] + sorted(defects_dir.rglob("*.png"))[:4]
+    for number in range(MANY):
+        target = folder / f"lot {number % 3}" / f"{number:03}.png"
+        target.parent.mkdir(exist_ok=True)
+        os.link(sources[number % len(sources)], target)
+    (folder / "lot 1" / "broken.png").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def one_core(tmp_path_factory: pytest.TempPathFactory, many: Path, bundle_dir: Path) -> Path:
+    """Results of `many`, made in one process: what every other way of working is compared with."""
+    from edge.inspector import Inspector
+    from edge.score import ScoreOptions, score_folder
+
+    out = tmp_path_factory.mktemp("one") / "out"
+    score_folder(Inspector.load(bundle_dir), many, out, ScoreOptions(report=True, parquet=True))
     return out
 
 

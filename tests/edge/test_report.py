@@ -64,10 +64,7 @@ def record(path: str, score: float, defect_class: str | None = None, threshold: 
     region = Region((1, 2, 30, 40), 99, score, defect_class, 0.75 if defect_class else None, ranking)
     provenance = Provenance("/pictures", 0, "2026-11-23T20:00:00.000Z", path)
     regions = (region,) if verdict == "defect" else ()
-    latency_ms = {"backbone": 4.0, "read": 6.0}
-    return Inspection(
-        provenance, "0" * 16, verdict, score, threshold, regions, defect_class, latency_ms=latency_ms
-    ).to_record()
+    return Inspection(provenance, "0" * 16, verdict, score, threshold, regions, defect_class).to_record()
 
 
 def failed(path: str, error: str) -> dict[str, Any]:
@@ -85,6 +82,7 @@ def report_on(folder: Path, manifest: BundleManifest, records: list[dict[str, An
     with ResultsFolder.opened(folder, facts) as results:
         lines = "".join(json.dumps(r) + "\n" for r in records)
         results.records_path.write_text(lines, "utf-8")
+        results.note_run({"latency_p50_ms": 10.0, "latency_p95_ms": 12.5})
         return write_report(results, files, manifest).read_text("utf-8")
 
 
@@ -126,7 +124,7 @@ def test_counts_yield_and_latency_can_be_checked_by_hand(tmp_path: Path, manifes
     assert "8 files 3 good 3 rejected 2 without a verdict 50.0 % yield" in text
     assert "not typed 1" in text and "scratch 1" in text and "unknown 1" in text
     assert "bad 2 of 4" in text and "good 0 of 3" in text and "(top) 1 of 1" in text
-    assert "p50 10 ms, p95 10 ms" in text
+    assert "p50 10 ms, p95 12.5 ms" in text
     assert "bad/broken.png the file is empty bad/text.png not a picture" in text
     assert "score 9.000" in text and "4.50 × the threshold" in text
 
@@ -205,7 +203,7 @@ def test_figures_add_up() -> None:
         "a": {"good": 1, "defect": 1},
         "b": {"no_verdict": 1},
     }
-    assert (figures.latency_ms(50), Figures().latency_ms(50), Figures().good_share) == (10.0, None, None)
+    assert Figures().good_share is None
 
 
 SCORES = st.lists(st.floats(-100, 1e6, allow_nan=False), max_size=40)

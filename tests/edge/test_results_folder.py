@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from edge.errors import OutputError, UsageError
 from edge.result import Inspection, Provenance, Region
-from edge.results_folder import ResultsFolder, RunFacts, table_row
+from edge.results_folder import ResultsFolder, RunFacts
+from edge.table import table_row
 
 FACTS = RunFacts("0" * 16, "/pictures", None, "onnxruntime", "int8", False)
 
@@ -141,7 +142,10 @@ def test_table_has_a_line_a_row_with_the_strongest_region(tmp_path: Path) -> Non
         with results.appending() as sink:
             sink.write(inspection("a, b.png", strongest, Region((5, 5, 6, 6), 1, 2.5)), None)
             sink.write(inspection("new\nline.png"), None)
-        table = results.write_table()
+        with results.tables() as tables:
+            for record in results.records():
+                tables[0].add(record)
+    table = tmp_path / "results.csv"
     with table.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["path"] for row in rows] == ["a, b.png", "new\nline.png"]
