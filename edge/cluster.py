@@ -140,7 +140,7 @@ def _no_scheduler(scheduler: str) -> WorkerError:
 def _border(task: str) -> Iterator[None]:
     """Whatever goes wrong with the cluster becomes one of our errors."""
     from distributed import CancelledError, KilledWorker
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     kept = "finished shards are kept: give the same command again"
     try:

@@ -79,10 +79,10 @@ def test_a_worker_uses_it_and_a_damaged_copy_in_its_cache_is_fetched_again(
 
 def test_a_parcel_that_cannot_be_used_is_one_clear_error(store: FileStore, bundle_dir: Path, good_dir: Path) -> None:
     task = task_of(store, InspectorSetting(bundle_dir), good_dir, "bundles/gone.zip")
-    with pytest.raises(BundleError, match="cannot be seen from .*; give an --out that every worker reaches"):
+    with pytest.raises(BundleError, match=r"cannot be seen from .*; give an --out that every worker reaches"):
         score_shard(task)
     store.put("bundles/gone.zip", b"no zip")
-    with pytest.raises(BundleError, match="is damaged .*; remove it and start again"):
+    with pytest.raises(BundleError, match=r"is damaged .*; remove it and start again"):
         score_shard(task)
     assert store.names("shards") == set()
 

@@ -6,30 +6,23 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from s3_server import forget_connections, fresh, s3_server
+from s3_server import forget_connections, fresh
 
 from edge.errors import OutputError, PictureError, UsageError
 from edge.file_store import FileStore, is_local, local_path, picture_folder
 from edge.listing import Entry, LocalFolder, iter_entries
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
 @pytest.fixture(params=["path", "file", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
     if request.param == "s3":
-        request.getfixturevalue("server")
+        request.getfixturevalue("s3")
     memory = f"memory://{uuid.uuid4().hex}"
     places = {"path": str(tmp_path / "x y"), "file": f"file://{tmp_path}/x", "memory": memory, "s3": fresh()}
     return FileStore(places[request.param])
@@ -101,7 +94,7 @@ def test_local_folders_are_known_by_path_and_url(tmp_path: Path) -> None:
             picture_folder(gone)
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("s3")
 def test_a_bucket_that_is_not_there_is_one_error_of_ours() -> None:
     with pytest.raises(UsageError, match="s3://gone/lot: no such folder"):
         picture_folder("s3://gone/lot")
