@@ -20,8 +20,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from calibration.calibrate import RECALL_PICTURES, IndexBank
-from calibration.good_pictures import Embedder, Track, no_track
+from calibration.good_pictures import Embedder, GoodSource, Track, no_track
 from calibration.pseudo_samples import PseudoPainter, make_pseudo_samples, odd_patches
+from calibration.sources import source_name, sources_of
 from edge.anomaly import PlaceStatistics
 from edge.bundle import PROVENANCE_FILE
 from edge.class_store import CLASSES_FILE, LOCK_TIMEOUT_S, read_class_store
@@ -31,6 +32,7 @@ from edge.manifest import MANIFEST_NAME, BundleManifest, IndexFacts, write_manif
 from edge.memory_bank import BANK_FILE, INDEX_FILE, MemoryBank, MemoryBankArrays
 from edge.pictures import iter_picture_paths, read_picture
 from edge.staging import staged_folder
+from edge.view import View
 
 # A patch is covered up to this many standard deviations over the distance that good parts show at its place.
 COVERED_STD = 2.0
@@ -112,8 +114,13 @@ def add_good(
     nothing = Addition(inspector.manifest, (), far, len(pictures) - len(new), unreadable, inspector.bank.rows, False)
     if not taken:
         return nothing
-    arrays, full = grown(inspector, [p for p, _ in taken], len(provenance["sources"]), track)
-    manifest = _write(inspector, arrays, [p for p, _ in taken], provenance, index_bank)
+    pieces = [piece for p, _ in taken for piece in named_pieces(inspector.view, p)]
+    arrays, full = grown(inspector, [piece for _, piece in pieces], len(provenance["sources"]), track)
+    provenance = {
+        "sources": [*provenance["sources"], *(name for name, _ in pieces)],
+        "added": [*provenance.get("added", []), *({"source": p.name, "picture_sha256": p.sha256} for p, _ in taken)],
+    }
+    manifest = _write(inspector, arrays, [piece for _, piece in pieces], len(taken), provenance, index_bank)
     after = Inspector.load(bundle)
     scores = [_score(after, p) for p, _ in taken]
     added = tuple(AddedPicture(str(p.path), s, a) for (p, s), a in zip(taken, scores, strict=True))
@@ -147,6 +154,12 @@ def _named_paths(good: Sequence[Path]) -> Iterator[tuple[Path, str]]:
             raise CalibrationError(f"{given}: no such picture or folder; give good pictures or folders of them")
 
 
+def named_pieces(view: View, picture: Picture) -> list[tuple[str, GoodSource]]:
+    """What the device will look at of a picture, each with its name in provenance."""
+    parts = sources_of(view, picture.path)
+    return [(picture.name + source_name(part, picture.path.parent)[len(picture.path.name) :], part) for part in parts]
+
+
 def read_provenance(bundle: Path) -> dict[str, Any]:
     """`provenance.json`; BundleError when it does not name the sources."""
     try:
@@ -158,17 +171,17 @@ def read_provenance(bundle: Path) -> dict[str, Any]:
 
 
 def grown(
-    inspector: Inspector, pictures: Sequence[Picture], first_source: int, track: Track[Any]
+    inspector: Inspector, pieces: Sequence[GoodSource], first_source: int, track: Track[Any]
 ) -> tuple[MemoryBankArrays, bool]:
-    """The bank with what `pictures` show and it did not cover, and whether that was more than MAX_GROWTH.
+    """The bank with what `pieces` show and it did not cover, and whether that was more than MAX_GROWTH.
 
     first_source: number of the first of them in the list of sources.
     """
     bank = inspector.bank.searched_exactly()  # an index knows nothing of new rows
     room = math.ceil(MAX_GROWTH * bank.rows)
     embedder = Embedder(inspector.backbone, inspector.manifest.embedding)
-    embedded = enumerate(embedder.embed_paths(p.path for p in pictures), first_source)
-    for source, embeddings in track(embedded, "memory bank", len(pictures)):
+    embedded = enumerate(embedder.embed_good(pieces), first_source)
+    for source, embeddings in track(embedded, "memory bank", len(pieces)):
         standardised = bank.standardise(embeddings)
         chosen, left = uncovered(bank, standardised, inspector.places, room)
         room -= len(chosen)
@@ -214,26 +227,22 @@ def _extended(
 def _write(
     inspector: Inspector,
     arrays: MemoryBankArrays,
-    pictures: Sequence[Picture],
+    pieces: Sequence[GoodSource],
+    pictures: int,
     provenance: dict[str, Any],
     index_bank: IndexBank,
 ) -> BundleManifest:
     """The bundle anew in the place of the old one, enrolled classes included."""
     bundle, old = inspector.bundle.folder, inspector.manifest
-    entries = [{"source": p.name, "picture_sha256": p.sha256} for p in pictures]
-    provenance = {
-        "sources": [*provenance["sources"], *(p.name for p in pictures)],
-        "added": [*provenance.get("added", []), *entries],
-    }
     bank = MemoryBank(arrays, inspector.bank.search)
     with _enrolment_held(bundle), staged_folder(bundle, MANIFEST_NAME, overwrite=True) as folder:
         for name in old.files:
             shutil.copyfile(bundle / name, folder / name)
         arrays.save(folder / BANK_FILE)
         (folder / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
-        index = _reindexed(inspector, bank, [p.path for p in pictures], folder, index_bank)
+        index = _reindexed(inspector, bank, pieces, folder, index_bank)
         facts = old.memory_bank.model_copy(update={"rows": bank.rows, "index": index})
-        good_pictures = old.good_pictures + len(pictures)
+        good_pictures = old.good_pictures + pictures
         manifest = old.model_copy(update={"memory_bank": facts, "good_pictures": good_pictures})
         manifest = write_manifest(folder, manifest)
         _carry_classes(inspector, manifest.bundle_id, folder)
@@ -241,15 +250,15 @@ def _write(
 
 
 def _reindexed(
-    inspector: Inspector, bank: MemoryBank, paths: Sequence[Path], folder: Path, index_bank: IndexBank
+    inspector: Inspector, bank: MemoryBank, pieces: Sequence[GoodSource], folder: Path, index_bank: IndexBank
 ) -> IndexFacts | None:
     """The index over the grown bank, its recall measured on the added pictures; None where there was no index."""
     if inspector.manifest.memory_bank.index is None:
         return None
     (folder / INDEX_FILE).unlink(missing_ok=True)
     embedder = Embedder(inspector.backbone, inspector.manifest.embedding)
-    good = np.concatenate([bank.standardise(e) for e in embedder.embed_paths(paths[:RECALL_PICTURES])])
-    samples = make_pseudo_samples(embedder, PseudoPainter.of(paths, INDEX_PSEUDO_CLASSES, SEED), no_track)
+    good = np.concatenate([bank.standardise(e) for e in embedder.embed_good(pieces[:RECALL_PICTURES])])
+    samples = make_pseudo_samples(embedder, PseudoPainter.of(pieces, INDEX_PSEUDO_CLASSES, SEED), no_track)
     index, _ = index_bank(folder, bank, good, odd_patches(samples, bank), inspector.manifest.memory_bank.index.seed)
     return index
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calibration.coreset import StreamingCoreset
-from calibration.good_pictures import Embedder, Track, no_track
+from calibration.good_pictures import Embedder, GoodSource, Track, no_track
 from edge.bundle import search_columns
 from edge.manifest import Embedding
 from edge.memory_bank import MemoryBank, MemoryBankArrays, standardise
@@ -46,7 +45,7 @@ class BuiltBank:
 
 def build_bank(
     embedder: Embedder,
-    paths: Sequence[Path],
+    paths: Sequence[GoodSource],
     tap_weights: dict[str, float],
     rows: int,
     track: Track[Any] = no_track,
@@ -55,12 +54,12 @@ def build_bank(
     mean, std = channel_statistics(embedder, paths[:STATISTICS_PICTURES], track)
     search = search_columns(embedder.embedding, tap_weights)
     coreset = StreamingCoreset(rows, search)
-    numbered = enumerate(embedder.embed_paths(paths))
+    numbered = enumerate(embedder.embed_good(paths))
     for source_index, embeddings in track(numbered, "memory bank", len(paths)):
         coreset.add(standardise(embeddings, mean, std), embedder.patch_origins(source_index))
     vectors, origins, radius = coreset.result()
     bank = MemoryBank(MemoryBankArrays(vectors, mean, std, origins[:, 0], origins[:, 1:]), search)
-    sample = enumerate(embedder.embed_paths(paths[:REFINE_PICTURES]))
+    sample = enumerate(embedder.embed_good(paths[:REFINE_PICTURES]))
     blocks = ((bank.standardise(e), embedder.patch_origins(i)) for i, e in sample)
     arrays = refine(bank, track(blocks, "refinement", min(len(paths), REFINE_PICTURES)))
     return BuiltBank(MemoryBank(arrays, search), radius, coreset.peak_pool_rows)
@@ -90,13 +89,13 @@ def refine(bank: MemoryBank, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) ->
 
 
 def channel_statistics(
-    embedder: Embedder, paths: Sequence[Path], track: Track[Any] = no_track
+    embedder: Embedder, paths: Sequence[GoodSource], track: Track[Any] = no_track
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every feature over all patches of `paths`: two (D,) float32."""
     total = np.zeros(embedder.embedding.dim)
     total_sq = np.zeros(embedder.embedding.dim)
     count = 0
-    for embeddings in track(embedder.embed_paths(paths), "statistics", len(paths)):
+    for embeddings in track(embedder.embed_good(paths), "statistics", len(paths)):
         wide = embeddings.astype(np.float64)
         total, total_sq, count = total + wide.sum(0), total_sq + (wide**2).sum(0), count + len(wide)
     mean = total / count

@@ -6,7 +6,7 @@ import json
 import resource
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from calibration.build_bank import BuiltBank, build_bank, default_tap_weights
-from calibration.detection import Detection, calibrate_detection, split
+from calibration.detection import Detection, calibrate_detection
 from calibration.good_pictures import Embedder, GoodPictures, Track, load_second_look, no_track
+from calibration.pieces import ViewOptions, frame_thresholds, write_mask
+from calibration.place_statistics import alike_everywhere, place_statistics
 from calibration.pseudo_samples import (
     PSEUDO_CLASSES,
     PseudoPainter,
@@ -25,6 +27,7 @@ from calibration.pseudo_samples import (
     odd_patches,
 )
 from calibration.recipe import Recipe
+from calibration.sources import Sources
 from calibration.train_discriminator import discriminator_facts
 from calibration.typing_calibration import TypingCalibration, calibrate_typing
 from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, TUNING_FILE, WHITENING_FILE, graph_files, searched_as
@@ -67,7 +70,7 @@ class Options:
 
     detection_taps: None means every tap of stride 8 and coarser. search: None takes the fastest for this
     bank, measured. recipe: what `tune` chose; None is the default.
-    tuning_document: JSON of what it tried, kept in the bundle.
+    tuning_document: JSON of what it tried, kept in the bundle. view: what of a frame is inspected, and in which pieces.
     """
 
     bank_rows: int = 2000
@@ -80,6 +83,7 @@ class Options:
     search: Search | None = None
     recipe: Recipe | None = None
     tuning_document: str = ""
+    view: ViewOptions = field(default_factory=ViewOptions)
 
     def check(self) -> None:
         """UsageError for a value that cannot mean anything."""
@@ -87,6 +91,7 @@ class Options:
             raise UsageError(f"--bank-rows {self.bank_rows}: expected 1 to 1000000")
         if not 0 < self.false_reject_rate < 1:
             raise UsageError(f"--false-reject-rate {self.false_reject_rate}: expected a share between 0 and 1")
+        self.view.check()
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ class Calibration:
 class Learned:
     """All that good pictures gave, before it is written down."""
 
+    sources: Sources
+    judged: int
     built: BuiltBank
     bank_facts: MemoryBankFacts
     detection: Detection
@@ -127,9 +134,9 @@ def calibrate(
     pictures = GoodPictures.find(good_dir, options.seed, more_good)
     with staged_folder(out, MANIFEST_NAME, options.overwrite) as folder:
         second_look = load_second_look(pack, pack_manifest, options.backend, options.precision)
-        learned = _learn(folder, embedder, second_look, pictures.paths, index_bank, options, track)
+        learned = _learn(folder, embedder, second_look, pictures, index_bank, options, track)
         _copy_graphs(pack, pack_manifest, folder)
-        _write_arrays(folder, learned, pictures)
+        _write_arrays(folder, learned)
         if options.tuning_document:
             (folder / TUNING_FILE).write_text(options.tuning_document, encoding="utf-8")
         manifest = _manifest(pack_manifest, product_name(pictures.folder), pictures, learned, embedder, options)
@@ -141,24 +148,35 @@ def _learn(
     folder: Path,
     embedder: Embedder,
     second_look: SecondLook,
-    paths: Sequence[Path],
+    pictures: GoodPictures,
     index_bank: IndexBank,
     options: Options,
     track: Track[Any],
 ) -> Learned:
     """Bank, index (written into `folder`), thresholds and typing, each from what the one before gave."""
     recipe = options.recipe or Recipe(default_tap_weights(embedder.embedding, options.detection_taps))
-    fit, held_out = split(paths)
+    sources = Sources.of(pictures, options.view, embedder.embedding, recipe.score, options.seed)
+    fit, held_out = sources.fit, sources.held_out
     unseen = held_out or fit  # a small set has no unseen pictures: its own stand in, and are cross-fitted
     built = build_bank(embedder, fit, recipe.tap_weights, options.bank_rows, track)
     painter = PseudoPainter.of(unseen, PSEUDO_CLASSES, options.seed)
     samples = make_pseudo_samples(embedder, painter, track)
-    good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_paths(unseen[:RECALL_PICTURES])])
+    good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_good(unseen[:RECALL_PICTURES])])
     index, fastest = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
     search = options.search or fastest
     bank = searched_as(built.bank, search, folder, index)
     rate = options.false_reject_rate
-    detection = calibrate_detection(embedder, bank, recipe, fit, held_out, rate, options.seed, track)
+    tiled = sources.view.tiling is not None
+    keep = None if tiled else sources.view.keep(embedder.embedding.grid_hw)
+    statistics = alike_everywhere if tiled else place_statistics
+    detection = calibrate_detection(
+        embedder, bank, recipe, fit, held_out, rate, options.seed, track, keep=keep, statistics=statistics
+    )
+    judged = len(unseen)
+    if sources.frames:
+        look = lambda picture_bgr: detection.detect(embedder.embed(picture_bgr))  # noqa: E731
+        thresholds, judged = frame_thresholds(sources.view, look, sources.frames, rate, track)
+        detection = replace(detection, thresholds=thresholds)
     reader = RegionReader(embedder, detection.detect, detection.thresholds.pixel.value, bank, second_look)
     whitening, described = describe_samples(samples, painter, reader, track)
     views = view_slices(embedder.embedding, second_look.embedding)
@@ -171,25 +189,26 @@ def _learn(
         coreset_radius=round(built.coreset_radius, 4),
         index=index,
     )
-    return Learned(built, facts, detection, typing, whitening)
+    return Learned(sources, judged, built, facts, detection, typing, whitening)
 
 
-def _write_arrays(folder: Path, learned: Learned, pictures: GoodPictures) -> None:
+def _write_arrays(folder: Path, learned: Learned) -> None:
     learned.built.bank.arrays.save(folder / BANK_FILE)
     learned.detection.places.save(folder / PLACES_FILE)
     if learned.detection.discriminator:
         learned.detection.discriminator.save(folder / DISCRIMINATOR_FILE)
     learned.whitening.save(folder / WHITENING_FILE)
     np.save(folder / CENTRE_FILE, learned.typing.centre)
-    fit, _ = split(pictures.names())
-    (folder / PROVENANCE_FILE).write_text(json.dumps({"sources": fit}, indent=1) + "\n", encoding="utf-8")
+    provenance = json.dumps({"sources": learned.sources.names}, indent=1)
+    (folder / PROVENANCE_FILE).write_text(provenance + "\n", encoding="utf-8")
+    write_mask(learned.sources.view, folder)
 
 
 def _manifest(
     pack: PackManifest, product: str, pictures: GoodPictures, learned: Learned, embedder: Embedder, options: Options
 ) -> BundleManifest:
     image, pixel = learned.detection.thresholds.image, learned.detection.thresholds.pixel
-    fit, held_out = split(pictures.paths)
+    view = learned.sources.view
     return BundleManifest(
         pack_id=pack.pack_id,
         product=product,
@@ -203,14 +222,14 @@ def _manifest(
         good_pictures=len(pictures.paths),
         memory_bank=learned.bank_facts,
         score=learned.detection.recipe.score,
-        discriminator=discriminator_facts(len(fit)) if learned.detection.discriminator else None,
+        discriminator=discriminator_facts(len(learned.sources.fit)) if learned.detection.discriminator else None,
         thresholds=ThresholdFacts(
             image_threshold=image.value,
             pixel_threshold=pixel.value,
             false_reject_rate=options.false_reject_rate,
             promised_false_reject_rate=round(image.promised_false_reject_rate, 5),
             method=image.method,
-            held_out_pictures=len(held_out or fit),
+            held_out_pictures=learned.judged,
         ),
         typing=TypingFacts(
             descriptor=DESCRIPTOR_NAME,
@@ -218,6 +237,8 @@ def _manifest(
             unknown_threshold=round(learned.typing.unknown_threshold, 6),
             unknown_threshold_one_shot=round(learned.typing.unknown_threshold_one_shot, 6),
         ),
+        tiling=view.tiling,
+        view=view.facts,
         versions={"oddkind": version("oddkind"), embedder.backend.name: embedder.backend.version},
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from edge.cli_options import json_option, overwrite_option, progress
+from edge.cli_options import json_option, overwrite_option, parse_box, progress
 from edge.errors import UsageError
 from edge.manifest import Search
 
@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     help="Graph to measure with, and the device's default.",
 )
 @click.option("--taps", help="Taps the memory bank searches, such as s8,s16.  [default: stride 8 and coarser]")
+@click.option("--tile", "tile_px", type=click.IntRange(32), help="Inspect large pictures in squares of so many pixels.")
+@click.option("--overlap", "overlap_px", type=click.IntRange(0), help="Pixels that tiles share.  [default: a quarter]")
+@click.option("--roi", metavar="X,Y,W,H", help="Inspect only this rectangle of every frame, in pixels.")
+@click.option("--mask", type=click.Path(path_type=Path), help="Picture of a frame's size; black in it is ignored.")
 @click.option("--search", type=click.Choice(get_args(Search)), help="[default: the fastest, measured on this bank]")
 @click.option(
     "--seed",
@@ -74,6 +78,10 @@ def calibrate(
     backend: str,
     precision: str,
     taps: str | None,
+    tile_px: int | None,
+    overlap_px: int | None,
+    roi: str | None,
+    mask: Path | None,
     search: str | None,
     seed: int,
     overwrite: bool,
@@ -87,9 +95,14 @@ def calibrate(
     With --tune recipes are compared by how well held-out good pictures separate from marks painted on them, and one
     that is surely better than the default replaces it. No defect picture is needed.
 
+    With --tile a picture is inspected in overlapping squares, each at the resolution of the backbone, and judged as
+    one: for pictures far larger than the backbone's input with defects of some pixels. --roi and --mask say what of a
+    frame is inspected at all: white in the mask is, black is not. All three are kept in the bundle.
+
     \b
     Example:
       oddkind calibrate pictures/good --pack pack --out bundle
+      oddkind calibrate boards --pack pack --out bundle --tile 512 --mask look-here.png
       oddkind calibrate boards/*/template --pack pack --out bundle
       oddkind calibrate pictures/good --tune --budget-ms 10 --pack pack256 --pack pack384 --out bundle
       oddkind calibrate --add rejected/good-1.png rejected/good-2.png --out bundle
@@ -99,8 +112,11 @@ def calibrate(
         add_to_bundle(good, out, even_far, as_json)
         return
     refuse_what_does_not_go_together(packs, even_far, tune, budget_ms, taps)
+    if tune and (tile_px or roi or mask):
+        raise UsageError("--tune compares whole pictures; leave --tile, --roi and --mask out")
     from calibration.calibrate import Options
     from calibration.calibrate import calibrate as build
+    from calibration.pieces import ViewOptions
     from edge.registry import load_stage
 
     options = Options(
@@ -112,6 +128,7 @@ def calibrate(
         seed=seed,
         search=search,  # type: ignore[arg-type]
         overwrite=overwrite,
+        view=ViewOptions(tile_px, overlap_px, parse_box(roi, "--roi") if roi else None, mask),
     )
     pack = packs[0]
     if tune:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
 from calibration.build_bank import build_bank
-from calibration.good_pictures import Embedder, Track, no_track
+from calibration.good_pictures import Embedder, GoodSource, Track, no_track, read_good
 from calibration.part_mask import estimate_part_mask
 from calibration.place_statistics import neutral_places, normalised_as_unseen, place_statistics
 from calibration.recipe import SCORE, Recipe
@@ -29,7 +28,6 @@ from edge.anomaly import Anomaly, PlaceStatistics, detect, enlarge, mean_of_top_
 from edge.discriminator import Discriminator, DiscriminatorArrays
 from edge.manifest import ScoreFacts
 from edge.memory_bank import MemoryBank
-from edge.pictures import read_picture
 
 Item = TypeVar("Item")
 
@@ -74,19 +72,24 @@ def calibrate_detection(
     embedder: Embedder,
     bank: MemoryBank,
     recipe: Recipe,
-    fit: Sequence[Path],
-    held_out: Sequence[Path],
+    fit: Sequence[GoodSource],
+    held_out: Sequence[GoodSource],
     false_reject_rate: float,
     seed: int,
     track: Track[Any] = no_track,
     effort: Effort = FULL_EFFORT,
+    keep: np.ndarray | None = None,
+    statistics: Callable[[np.ndarray], PlaceStatistics] = place_statistics,
 ) -> Detection:
     """fit: what the bank was made from. held_out: unseen by it; empty for a small set, which is cross-fitted.
+    keep: (h, w) bool, the patches that are inspected; None for all. statistics: maps (n, h, w) -> what is usual where.
 
     What is learned is learned by exact search, so that it does not hang on which search was the fastest on this
     machine; the thresholds are of what the device will see.
     """
     score, part = recipe.score, part_grid(embedder, fit) if recipe.part_only else None
+    if keep is not None:
+        part = keep if part is None else keep & part
     exact = bank.searched_exactly()
     if held_out:
         maps = distance_maps(embedder, exact, track(held_out, "thresholds", len(held_out)), score)
@@ -95,14 +98,14 @@ def calibrate_detection(
         folds = track(range(FOLDS), "thresholds", FOLDS)
         maps = np.concatenate([_cross_fitted_maps(embedder, fit, recipe, bank.rows, fold) for fold in folds])
         unseen = normalised_as_unseen(maps)
-    places = on_part(place_statistics(maps), part)
+    places = on_part(statistics(maps), part)
     network = None
     if held_out and recipe.discriminator:
         distance_only = partial(detect, bank=exact, places=places, score=score)
         network = train_discriminator(embedder, exact, distance_only, fit, seed, track, effort)
         watched = track(held_out, "thresholds", len(held_out))
         logits = logit_maps(embedder, distance_only, bound(network, exact), watched)
-        logit_places = on_part(place_statistics(logits), part)
+        logit_places = on_part(statistics(logits), part)
         if not bank.is_exact:
             as_on_device = partial(detect, bank=bank, places=places, score=score)
             logits = logit_maps(embedder, as_on_device, bound(network, bank), held_out)
@@ -113,9 +116,9 @@ def calibrate_detection(
     return Detection(bank, recipe, places, network, choose_thresholds(unseen, false_reject_rate, score))
 
 
-def part_grid(embedder: Embedder, paths: Sequence[Path]) -> np.ndarray:
+def part_grid(embedder: Embedder, sources: Sequence[GoodSource]) -> np.ndarray:
     """(h, w) bool, the patches that lie on the part; all of them when the pictures do not tell."""
-    part = estimate_part_mask([read_picture(path) for path in paths[:PART_MASK_PICTURES]])
+    part = estimate_part_mask([read_good(source) for source in sources[:PART_MASK_PICTURES]])
     h, w = embedder.embedding.grid_hw
     return np.asarray(cv2.resize(part.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA) > 0)
 
@@ -140,15 +143,19 @@ def split(paths: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     return paths[:-held_out], paths[-held_out:]
 
 
-def distance_maps(embedder: Embedder, bank: MemoryBank, paths: Iterable[Path], score: ScoreFacts = SCORE) -> np.ndarray:
+def distance_maps(
+    embedder: Embedder, bank: MemoryBank, paths: Iterable[GoodSource], score: ScoreFacts = SCORE
+) -> np.ndarray:
     """(n, h, w) smoothed patch distances, not yet normalised by place."""
     neutral = neutral_places(embedder.embedding.grid_hw)
-    return np.stack([detect(e, bank, neutral, score).patch_scores for e in embedder.embed_paths(paths)])
+    return np.stack([detect(e, bank, neutral, score).patch_scores for e in embedder.embed_good(paths)])
 
 
-def logit_maps(embedder: Embedder, distance_only: Detect, network: Discriminator, paths: Iterable[Path]) -> np.ndarray:
+def logit_maps(
+    embedder: Embedder, distance_only: Detect, network: Discriminator, paths: Iterable[GoodSource]
+) -> np.ndarray:
     """(n, h, w) smoothed logits of a network that is not yet normalised by place."""
-    seen = (distance_only(e) for e in embedder.embed_paths(paths))
+    seen = (distance_only(e) for e in embedder.embed_good(paths))
     return np.stack([network.patch_scores(a.standardised, a.nearest_rows, a.distances, a.patch_scores) for a in seen])
 
 
@@ -159,7 +166,9 @@ def choose_thresholds(unseen_maps: np.ndarray, false_reject_rate: float, score: 
     return Thresholds(choose_threshold(image_scores, false_reject_rate), choose_threshold(map_peaks, false_reject_rate))
 
 
-def _cross_fitted_maps(embedder: Embedder, paths: Sequence[Path], recipe: Recipe, rows: int, fold: int) -> np.ndarray:
+def _cross_fitted_maps(
+    embedder: Embedder, paths: Sequence[GoodSource], recipe: Recipe, rows: int, fold: int
+) -> np.ndarray:
     """Maps of a quarter of the pictures, by a bank of as many rows built without them."""
     rest = [path for i, path in enumerate(paths) if i % FOLDS != fold]
     bank = build_bank(embedder, rest, recipe.tap_weights, rows).bank

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,12 +16,39 @@ from edge.errors import CalibrationError, PictureError
 from edge.manifest import BackendName, Embedding, PackManifest, Precision
 from edge.pictures import FrameBgr, iter_picture_paths, read_picture
 from edge.preprocess import to_network_input
+from edge.regions import BoxXyxy
 from edge.second_look import SecondLook
 
 Item = TypeVar("Item")
 Track = Callable[[Iterable[Item], str, int], Iterable[Item]]
 
 MIN_GOOD_PICTURES = 4
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a good picture that goes through the backbone as one. box_xyxy: source pixels."""
+
+    path: Path
+    box_xyxy: BoxXyxy
+
+    def read(self) -> FrameBgr:
+        """Its pixels, a copy. Pieces of one picture, asked for in a row, decode it once."""
+        x0, y0, x1, y1 = self.box_xyxy
+        return _decoded(self.path)[y0:y1, x0:x1].copy()
+
+
+GoodSource = Path | Piece  # a picture, or a piece of one
+
+
+def read_good(source: GoodSource) -> FrameBgr:
+    """(H, W, 3) BGR of a picture or of a piece of one."""
+    return source.read() if isinstance(source, Piece) else read_picture(source)
+
+
+@lru_cache(maxsize=1)
+def _decoded(path: Path) -> FrameBgr:
+    return read_picture(path)
 
 
 @dataclass(frozen=True)
@@ -83,10 +111,10 @@ class Embedder:
         images = to_network_input(frame_bgr, self.embedding)
         return np.asarray(self.backend.run({"images": images})[0])
 
-    def embed_paths(self, paths: Iterable[Path]) -> Iterator[np.ndarray]:
+    def embed_good(self, sources: Iterable[GoodSource]) -> Iterator[np.ndarray]:
         """One picture in memory at a time."""
-        for path in paths:
-            yield self.embed(read_picture(path))
+        for source in sources:
+            yield self.embed(read_good(source))
 
     def patch_origins(self, source_index: int) -> np.ndarray:
         """(N, 3) int64: source number, patch row, patch column."""

@@ -18,6 +18,15 @@ def place_statistics(good_maps: np.ndarray) -> PlaceStatistics:
     return _statistics(len(good_maps), good_maps.mean(axis=0), np.square(good_maps, dtype=np.float64).mean(axis=0))
 
 
+def alike_everywhere(good_maps: np.ndarray) -> PlaceStatistics:
+    """(n, h, w) maps of tiles -> one mean and one deviation for all places.
+
+    Where in its tile a patch lies says nothing about the part; two tiles have to judge a patch that both hold alike.
+    """
+    mean, std = np.full(good_maps.shape[1:], good_maps.mean()), max(float(good_maps.std()), MIN_STD)
+    return PlaceStatistics(mean.astype(np.float32), np.full_like(mean, std, dtype=np.float32))
+
+
 def normalised_as_unseen(good_maps: np.ndarray) -> np.ndarray:
     """(n, h, w) -> (n, h, w), each picture normalised by the statistics of the others.
 

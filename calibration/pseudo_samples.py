@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from calibration.good_pictures import Embedder, Track, no_track
+from calibration.good_pictures import Embedder, GoodSource, Track, no_track, read_good
 from calibration.part_mask import estimate_part_mask
 from calibration.pseudo_defects import PseudoClass, draw_pseudo_classes
 from calibration.whitening import fit_whitening
 from edge.anomaly import Anomaly
 from edge.descriptor import Whitening, pooling_weights, region_views, support_views
 from edge.memory_bank import MemoryBank
-from edge.pictures import FrameBgr, read_picture
+from edge.pictures import FrameBgr
 from edge.regions import OddRegion, find_regions
 from edge.second_look import SecondLook
 
@@ -36,22 +35,22 @@ GOOD_PER_REGION = 2
 class PseudoPainter:
     """Paints picture `number` the same way every time, so that no painted frame needs to be kept."""
 
-    paths: Sequence[Path]
+    sources: Sequence[GoodSource]
     classes: Sequence[PseudoClass]
     part: np.ndarray
     seed: int
 
     @classmethod
-    def of(cls, paths: Sequence[Path], count: int, seed: int) -> PseudoPainter:
-        """`count` pseudo-classes for the product that `paths` show."""
-        part = estimate_part_mask([read_picture(path) for path in paths[:PART_MASK_PICTURES]])
-        return cls(paths, draw_pseudo_classes(count, seed), part, seed)
+    def of(cls, sources: Sequence[GoodSource], count: int, seed: int) -> PseudoPainter:
+        """`count` pseudo-classes for the product that `sources` show."""
+        part = estimate_part_mask([read_good(source) for source in sources[:PART_MASK_PICTURES]])
+        return cls(sources, draw_pseudo_classes(count, seed), part, seed)
 
     def paint(self, number: int) -> tuple[int, FrameBgr, np.ndarray]:
         """Class number, painted picture, and the pixels (H, W) bool that changed."""
         rng = np.random.default_rng((self.seed, number))
         label = number % len(self.classes)
-        frame_bgr = read_picture(self.paths[int(rng.integers(len(self.paths)))])
+        frame_bgr = read_good(self.sources[int(rng.integers(len(self.sources)))])
         return label, *self.classes[label].apply(frame_bgr, rng, _fit(self.part, frame_bgr))
 
 
@@ -131,8 +130,8 @@ def describe_samples(
         region = reader.strongest_region(anomaly)
         weights = pooling_weights(anomaly.patch_scores, region)
         odd.append(reader.support_views(anomaly, region, weights, painter.paint(sample.number)[1]))
-        for number in rng.integers(len(painter.paths), size=GOOD_PER_REGION):
-            good.append(reader.views_of_good(region, weights, read_picture(painter.paths[number])))
+        for number in rng.integers(len(painter.sources), size=GOOD_PER_REGION):
+            good.append(reader.views_of_good(region, weights, read_good(painter.sources[number])))
     whitening, (core, looks) = fit_whitening(*stacked(good)), stacked(odd)
     return whitening, DescribedSamples(
         descriptors=whitening.apply(core, looks[:, 0]),

@@ -14,7 +14,7 @@ from calibration.good_pictures import Track, no_track
 from calibration.metrics import rejected
 from calibration.region_dataset import BoxedPicture, RegionDataset
 from calibration.region_match import overlapping_pairs
-from edge.anomaly import Anomaly
+from edge.anomaly import ScoreMap
 from edge.errors import PictureError
 from edge.inspector import Inspector
 from edge.pictures import FrameBgr, read_picture
@@ -104,12 +104,12 @@ def describe_boxes(inspector: Inspector, dataset: RegionDataset, track: Track[Bo
         names.append(picture.path.relative_to(dataset.folder).as_posix())
         for box in picture.boxes:
             region = region_from_box(anomaly.anomaly_map, box.box_xyxy, frame_hw)
-            true.add(number, box.box_xyxy, region, *inspector.describer.describe_both(anomaly, region, frame_bgr))
+            true.add(number, box.box_xyxy, region, *inspector.describe_both(frame_bgr, anomaly, region))
             kinds.append(box.kind)
         is_rejected = bool(rejected([anomaly.anomaly_score], inspector.image_threshold)[0])
         passed += bool(picture.boxes) and not is_rejected
         for region in inspector.find_regions(anomaly) if is_rejected else []:
-            descriptor = inspector.describer.describe(anomaly, region, frame_bgr)
+            descriptor = inspector.describe(frame_bgr, anomaly, region)
             predicted.add(number, region.box_xyxy(frame_hw), region, descriptor)
     if not kinds:
         raise PictureError(f"{dataset.folder}: no box in a readable picture; the first: {_first(left_out)}")
@@ -118,7 +118,7 @@ def describe_boxes(inspector: Inspector, dataset: RegionDataset, track: Track[Bo
     return RegionPass(tuple(names), odd, drawn, np.array(kinds), pairs, passed, tuple(left_out))
 
 
-def _detect(inspector: Inspector, picture: BoxedPicture) -> tuple[Anomaly, FrameBgr]:
+def _detect(inspector: Inspector, picture: BoxedPicture) -> tuple[ScoreMap, FrameBgr]:
     frame_bgr = read_picture(picture.path)
     picture.check_inside((frame_bgr.shape[0], frame_bgr.shape[1]))
     anomaly = inspector.detect(frame_bgr)

@@ -14,9 +14,9 @@ from calibration.dataset import GOOD, Dataset, Sample
 from calibration.descriptors import Descriptors
 from calibration.good_pictures import Track, no_track
 from calibration.metrics import PixelTally, rejected
-from edge.anomaly import Anomaly
+from edge.anomaly import Anomaly, ScoreMap
 from edge.class_store import Support
-from edge.errors import PictureError
+from edge.errors import CalibrationError, PictureError
 from edge.inspector import Inspector
 from edge.pictures import FrameBgr, read_picture
 from edge.regions import BoxXyxy, Mask, OddRegion
@@ -132,14 +132,14 @@ def score_pictures(
 
 
 def _scored(
-    inspector: Inspector, name: str, kind: str, frame_bgr: FrameBgr, anomaly: Anomaly, mask: Mask | None
+    inspector: Inspector, name: str, kind: str, frame_bgr: FrameBgr, anomaly: ScoreMap, mask: Mask | None
 ) -> ScoredPicture:
     regions = inspector.find_regions(anomaly)
 
     def describe(region: OddRegion) -> tuple[Floats, Floats | None]:
         if kind == GOOD:  # a good part is asked about, never enrolled
-            return inspector.describer.describe(anomaly, region, frame_bgr), None
-        return inspector.describer.describe_both(anomaly, region, frame_bgr)
+            return inspector.describe(frame_bgr, anomaly, region), None
+        return inspector.describe_both(frame_bgr, anomaly, region)
 
     descriptor, support = describe(regions[0])
     masked: tuple[Floats | None, Floats | None] = (None, None)
@@ -158,7 +158,9 @@ def _scored(
     )
 
 
-def _residual_map(inspector: Inspector, anomaly: Anomaly) -> ResidualMap:
+def _residual_map(inspector: Inspector, anomaly: ScoreMap) -> ResidualMap:
+    if not isinstance(anomaly, Anomaly):
+        raise CalibrationError("the paper's method takes pictures whole; leave out --head paper for this bundle")
     from calibration.paper_pseudo import nearest_residual_map  # nobody else needs what it imports
 
     return nearest_residual_map(anomaly, inspector.bank)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from calibration.good_pictures import Embedder, Track, no_track
+from calibration.good_pictures import Embedder, GoodSource, Track, no_track
 from calibration.pseudo_samples import PseudoPainter
 from edge.anomaly import Anomaly, PlaceStatistics
 from edge.discriminator import DiscriminatorArrays, distance_features
@@ -80,7 +79,7 @@ def train_discriminator(
     embedder: Embedder,
     bank: MemoryBank,
     detect: Detect,
-    paths: Sequence[Path],
+    paths: Sequence[GoodSource],
     seed: int,
     track: Track[Any] = no_track,
     effort: Effort = FULL_EFFORT,
@@ -190,11 +189,11 @@ class _Network:
 
 
 def _sampled_pictures(
-    embedder: Embedder, detect: Detect, paths: Sequence[Path], seed: int, track: Track[Any], effort: Effort
+    embedder: Embedder, detect: Detect, paths: Sequence[GoodSource], seed: int, track: Track[Any], effort: Effort
 ) -> Iterator[PatchSamples]:
     """Good pictures, then painted ones."""
     rng = np.random.default_rng(seed)
-    for embeddings in track(embedder.embed_paths(paths), "good patches", len(paths)):
+    for embeddings in track(embedder.embed_good(paths), "good patches", len(paths)):
         anomaly = detect(embeddings)
         yield _chosen(anomaly, good_patches(anomaly.patch_scores, rng), 0)
     painter = PseudoPainter.of(paths, effort.pseudo_classes, seed)

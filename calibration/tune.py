@@ -236,7 +236,7 @@ class _Bench:
 
     def _map(self, recipe: Recipe) -> _Maps:
         detection = self._detection(recipe)
-        good = [detection.detect(e).patch_scores for e in self.embedder.embed_paths(self._judged)]
+        good = [detection.detect(e).patch_scores for e in self.embedder.embed_good(self._judged)]
         painted, on_mark = [], []
         for number in range(PSEUDO_CLASSES * PER_CLASS):
             _, frame_bgr, mask = self._painter.paint(number)

@@ -50,21 +50,29 @@ class PlaceStatistics:
 
 
 @dataclass(frozen=True)
-class Anomaly:
-    """What the bank says of one picture.
+class ScoreMap:
+    """How odd a picture is, and where.
 
-    standardised: (N, D). nearest_rows: (N,) bank rows. distances: (N,) to them. patch_scores: (h, w), in standard
-    deviations over what good parts show at that place: of the smoothed distance, plus the discriminator's when there
-    is one. anomaly_map: (h * MAP_SCALE, w * MAP_SCALE), the same drawn finer. anomaly_score: mean of the largest
-    patch scores; grows with strangeness.
+    patch_scores: (h, w), in standard deviations over what good parts show at that place: of the smoothed distance, plus
+    the discriminator's when there is one. anomaly_map: the same drawn MAP_SCALE times finer, (h', w') over the whole
+    frame. anomaly_score: mean of the largest patch scores; grows with strangeness.
+    """
+
+    patch_scores: Floats
+    anomaly_map: Floats
+    anomaly_score: float
+
+
+@dataclass(frozen=True)
+class Anomaly(ScoreMap):
+    """What the bank says of a picture that went through the backbone as one.
+
+    standardised: (N, D). nearest_rows: (N,) bank rows. distances: (N,) to them.
     """
 
     standardised: Floats
     nearest_rows: Ints
     distances: Floats
-    patch_scores: Floats
-    anomaly_map: Floats
-    anomaly_score: float
 
 
 def detect(
@@ -93,7 +101,11 @@ def detect(
 
 def mean_of_top_fraction(patch_scores: Floats, fraction: float) -> float:
     """Mean of the largest `fraction` of the patches, at least one; NaN if any patch is NaN."""
-    count = max(1, round(fraction * patch_scores.size))
+    return mean_of_largest(patch_scores, max(1, round(fraction * patch_scores.size)))
+
+
+def mean_of_largest(patch_scores: Floats, count: int) -> float:
+    """Mean of the `count` largest patches; NaN if any patch is NaN."""
     top = np.partition(patch_scores.ravel(), patch_scores.size - count)[-count:]  # NaN sorts last: it is among them
     return float(top.mean())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from edge.anomaly import Anomaly
+from edge.anomaly import ScoreMap
 from edge.draw import draw_heatmap, enlarged, fit_within
 from edge.errors import PictureError
 from edge.inspector import Inspector
@@ -53,10 +53,10 @@ class Batch:
         started_s = perf_counter()
         try:
             frame_bgr = self.folder.read(entry)
+            read_ms = (perf_counter() - started_s) * 1e3
+            inspection, anomaly = inspector.examine(frame_bgr, provenance, self.always_type)
         except PictureError as exc:
             return no_verdict(provenance, inspector.manifest.bundle_id, inspector.image_threshold, str(exc))
-        read_ms = (perf_counter() - started_s) * 1e3
-        inspection, anomaly = inspector.examine(frame_bgr, provenance, self.always_type)
         if self.drawing and self.drawing.wants(inspection.verdict):
             _write_heatmap(self.drawing.path(entry.name), frame_bgr, anomaly, inspector)
         return inspection.with_latency("read", read_ms)
@@ -79,7 +79,7 @@ def inspect_chunk(chunk: Chunk) -> list[Inspection]:
     return [chunk.batch.inspect(inspector, entry) for entry in chunk.entries]
 
 
-def _write_heatmap(path: Path, frame_bgr: FrameBgr, anomaly: Anomaly, inspector: Inspector) -> None:
+def _write_heatmap(path: Path, frame_bgr: FrameBgr, anomaly: ScoreMap, inspector: Inspector) -> None:
     canvas, _ = enlarged(fit_within(frame_bgr, HEATMAP_SIDE_PX))
     threshold = inspector.manifest.thresholds.pixel_threshold
     write_picture(path, draw_heatmap(canvas, anomaly.anomaly_map, threshold))

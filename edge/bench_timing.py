@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from edge.bundle import Bundle
 from edge.class_store import ClassStore, Support
-from edge.inspector import Inspector
+from edge.defect_bank import TaughtPatches
+from edge.inspector import Inspector, StageClock
 from edge.int8_search import Int8Search
 from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, RowSearch
 from edge.pictures import FrameBgr
@@ -120,7 +121,9 @@ def time_frames(inspector: Inspector, frame_bgr: FrameBgr, frames: int) -> Laten
 def time_search(inspector: Inspector, frame_bgr: FrameBgr) -> SearchFigures:
     """Every search of the same patches in turns; the bank's own columns and `ef`."""
     bank = inspector.bank
-    queries = bank.search.keys(inspector.detect(frame_bgr).standardised)
+    x0, y0, x1, y1 = inspector.view.pieces_xyxy((frame_bgr.shape[0], frame_bgr.shape[1]))[0]
+    piece_bgr = np.ascontiguousarray(frame_bgr[y0:y1, x0:x1])
+    queries = bank.search.keys(inspector.look(piece_bgr, StageClock(), TaughtPatches.none()).standardised)
     index, int8 = load_index(inspector.bundle), Int8Search(bank.keys)
     exact_ms, int8_ms, hnsw_ms = [], [], []
     for _ in range(SEARCH_ROUNDS):

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli_options import bundle_argument, classes_option, json_option, runtime_options
-from edge.errors import UsageError
+from edge.cli_options import bundle_argument, classes_option, json_option, parse_box, runtime_options
 
 if TYPE_CHECKING:
     from edge.class_store import ClassStore
@@ -52,7 +51,7 @@ def enrol(
     from edge.enrol import enrol as add_class
     from edge.inspector import Inspector
 
-    box_xyxy = parse_box(box) if box else None
+    box_xyxy = parse_box(box, "--box") if box else None
     inspector = Inspector.load(bundle, backend, precision, threads, classes_path)
     quality = add_class(inspector, name, images, box_xyxy, force)
     if as_json:
@@ -178,15 +177,6 @@ def remove_class(bundle: Path, name: str, picture: str | None, classes_path: Pat
         lambda store: store.without(name, picture),
     )
     click.echo(f"{name!r} removed" if picture is None else f"{picture} removed from {name!r}")
-
-
-def parse_box(text: str) -> tuple[int, int, int, int]:
-    """`x,y,w,h` -> box_xyxy."""
-    try:
-        x, y, w, h = (int(part) for part in text.split(","))
-    except ValueError as exc:
-        raise UsageError(f"--box {text!r}: expected four whole numbers x,y,w,h") from exc
-    return x, y, x + w, y + h
 
 
 def _read(bundle: Path, classes_path: Path | None) -> ClassStore:

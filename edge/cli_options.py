@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from edge.errors import UsageError
+
 Item = TypeVar("Item")
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
@@ -47,6 +49,15 @@ def progress(items: Iterable[Item], label: str, length: int | None = None) -> It
         return
     with click.progressbar(items, length=length, label=label, file=sys.stderr) as bar:
         yield from bar
+
+
+def parse_box(text: str, option: str) -> tuple[int, int, int, int]:
+    """`x,y,w,h` -> box_xyxy."""
+    try:
+        x, y, w, h = (int(part) for part in text.split(","))
+    except ValueError as exc:
+        raise UsageError(f"{option} {text!r}: expected four whole numbers x,y,w,h") from exc
+    return x, y, x + w, y + h
 
 
 def progress_with_rate(items: Sequence[Item], label: str, unit: str = "pictures") -> Iterator[Item]:

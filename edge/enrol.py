@@ -15,12 +15,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edge.anomaly import Anomaly
+from edge.anomaly import ScoreMap
 from edge.class_store import ClassStore, Support, check_class_name, update_class_store
-from edge.defect_bank import TaughtPatches, raise_scores, teach
+from edge.defect_bank import TaughtPatches, teach
 from edge.errors import EnrolmentError
 from edge.inspector import Inspector
-from edge.pictures import read_picture
+from edge.pictures import FrameBgr, read_picture
 from edge.regions import BoxXyxy, OddRegion, region_from_box
 from edge.result import utc_now
 
@@ -118,8 +118,7 @@ def describe_support(inspector: Inspector, name: str, path: Path, box_xyxy: BoxX
     frame_hw = (frame_bgr.shape[0], frame_bgr.shape[1])
     if box_xyxy:
         check_box(box_xyxy, frame_hw)
-    untaught = inspector.detect_untaught(frame_bgr)
-    before = raise_scores(untaught, inspector.taught, inspector.bank, inspector.manifest.score)
+    before = inspector.detect(frame_bgr)
     score, threshold = before.anomaly_score, inspector.image_threshold
     if not math.isfinite(score):
         raise EnrolmentError(f"{path}: its anomaly score is {score}; check the bundle with another picture")
@@ -128,7 +127,7 @@ def describe_support(inspector: Inspector, name: str, path: Path, box_xyxy: BoxX
             f"{path}: nothing odd in it, anomaly score {score:.3f} <= threshold {threshold:.3f}; give another "
             "picture, or teach this one: --box x,y,w,h says where the defect is, --force takes the strangest place"
         )
-    after, taught, teaching = _taught(inspector, path, untaught, before, frame_hw, box_xyxy)
+    after, taught, teaching = _taught(inspector, path, frame_bgr, before, box_xyxy)
     region = _region(inspector, after, frame_hw, box_xyxy)
     support = Support(
         defect_class=name,
@@ -138,26 +137,25 @@ def describe_support(inspector: Inspector, name: str, path: Path, box_xyxy: BoxX
         anomaly_score=round(score, 6),
         enrolled_at=utc_now(),
     )
-    return Described(support, inspector.describer.describe_support(after, region, frame_bgr), taught, teaching)
+    close = inspector.closeup(frame_bgr, after, region, inspector.taught + taught if taught else None)
+    descriptor = inspector.describer.describe_support(close.anomaly, close.region, close.picture_bgr)
+    return Described(support, descriptor, taught, teaching)
 
 
 def _taught(
-    inspector: Inspector,
-    path: Path,
-    untaught: Anomaly,
-    before: Anomaly,
-    frame_hw: tuple[int, int],
-    box_xyxy: BoxXyxy | None,
-) -> tuple[Anomaly, TaughtPatches | None, Teaching | None]:
+    inspector: Inspector, path: Path, frame_bgr: FrameBgr, before: ScoreMap, box_xyxy: BoxXyxy | None
+) -> tuple[ScoreMap, TaughtPatches | None, Teaching | None]:
     """The picture as it is seen from now on, and what is kept for that; `before` and nothing if it was not missed."""
-    thresholds, score = inspector.manifest.thresholds, inspector.manifest.score
+    thresholds, frame_hw = inspector.manifest.thresholds, (frame_bgr.shape[0], frame_bgr.shape[1])
     peak = _region(inspector, before, frame_hw, box_xyxy).peak_score
     passed = before.anomaly_score <= inspector.image_threshold
     if not passed and not (box_xyxy and peak <= thresholds.pixel_threshold):
         return before, None, None
-    region = _region(inspector, untaught, frame_hw, box_xyxy)
-    taught = teach(untaught, region, inspector.bank, score, thresholds)
-    after = raise_scores(untaught, inspector.taught + taught, inspector.bank, score) if taught else before
+    nothing = TaughtPatches.none()
+    untaught = inspector.detect(frame_bgr, taught=nothing)
+    close = inspector.closeup(frame_bgr, untaught, _region(inspector, untaught, frame_hw, box_xyxy), nothing)
+    taught = teach(close.anomaly, close.region, inspector.bank, inspector.manifest.score, thresholds)
+    after = inspector.detect(frame_bgr, taught=inspector.taught + taught) if taught else before
     patches = len(taught) if taught else 0
     if passed:
         scores = before.anomaly_score, after.anomaly_score, inspector.image_threshold
@@ -166,10 +164,10 @@ def _taught(
     return after, taught, Teaching(str(path), "box", *peaks, patches)
 
 
-def _region(inspector: Inspector, anomaly: Anomaly, frame_hw: tuple[int, int], box_xyxy: BoxXyxy | None) -> OddRegion:
+def _region(inspector: Inspector, seen: ScoreMap, frame_hw: tuple[int, int], box_xyxy: BoxXyxy | None) -> OddRegion:
     if box_xyxy:
-        return region_from_box(anomaly.anomaly_map, box_xyxy, frame_hw)
-    return inspector.find_regions(anomaly)[0]
+        return region_from_box(seen.anomaly_map, box_xyxy, frame_hw)
+    return inspector.find_regions(seen)[0]
 
 
 def check_box(box_xyxy: BoxXyxy, frame_hw: tuple[int, int]) -> BoxXyxy:

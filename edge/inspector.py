@@ -11,12 +11,13 @@ from time import perf_counter
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from edge.anomaly import Anomaly, detect
+from edge.anomaly import Anomaly, ScoreMap, detect
 from edge.bundle import Bundle
 from edge.class_store import ClassStore, read_class_store
-from edge.defect_bank import raise_scores
+from edge.defect_bank import TaughtPatches, raise_scores
 from edge.descriptor import Describer, view_slices
 from edge.manifest import BackendChoice, BackendName, Precision
 from edge.pictures import FrameBgr
@@ -24,6 +25,7 @@ from edge.preprocess import to_network_input
 from edge.regions import OddRegion, find_regions
 from edge.relation import RelationClassifier
 from edge.result import UNKNOWN, Classification, Inspection, Provenance, Region, no_verdict
+from edge.view import Closeup, View
 
 
 class Inspector:
@@ -41,6 +43,7 @@ class Inspector:
         limit_threads(threads)
         self.backbone = bundle.load_backbone(backend, precision, threads)
         self.precision = precision or bundle.manifest.calibrated_precision
+        self.view = View.load(bundle.folder, bundle.manifest)
         self.bank = bundle.load_memory_bank(threads)
         self.places = bundle.load_place_statistics()
         self.discriminator = bundle.load_discriminator(self.bank)
@@ -79,23 +82,23 @@ class Inspector:
 
     def examine(
         self, frame_bgr: FrameBgr, provenance: Provenance, always_type: bool = False
-    ) -> tuple[Inspection, Anomaly]:
+    ) -> tuple[Inspection, ScoreMap]:
         """The same, and the anomaly map it came from, for those who draw it."""
         clock = StageClock()
-        anomaly = self.detect(frame_bgr, clock)
-        return self._judge(anomaly, frame_bgr, provenance, always_type, clock), anomaly
+        seen = self.detect(frame_bgr, clock)
+        return self._judge(seen, frame_bgr, provenance, always_type, clock), seen
 
     def _judge(
-        self, anomaly: Anomaly, frame_bgr: FrameBgr, provenance: Provenance, always_type: bool, clock: StageClock
+        self, seen: ScoreMap, frame_bgr: FrameBgr, provenance: Provenance, always_type: bool, clock: StageClock
     ) -> Inspection:
-        score, threshold = anomaly.anomaly_score, self.image_threshold
+        score, threshold = seen.anomaly_score, self.image_threshold
         if not math.isfinite(score):
             return no_verdict(provenance, self.manifest.bundle_id, threshold, f"anomaly score is {score}")
         is_good = score <= threshold
         with clock.stage("regions"):
-            odd = self.find_regions(anomaly) if always_type or not is_good else []
+            odd = self.find_regions(seen) if always_type or not is_good else []
         with clock.stage("typing"):
-            regions = tuple(self.type_region(anomaly, region, frame_bgr) for region in odd)
+            regions = tuple(self.type_region(seen, region, frame_bgr) for region in odd)
         return Inspection(
             provenance=provenance,
             bundle_id=self.manifest.bundle_id,
@@ -107,37 +110,60 @@ class Inspector:
             latency_ms=clock.latency_ms,
         )
 
-    def detect(self, frame_bgr: FrameBgr, clock: StageClock | None = None) -> Anomaly:
-        """Preprocess, embed, compare with the memory bank, and with the defects that were taught."""
-        clock = clock or StageClock()
-        anomaly = self.detect_untaught(frame_bgr, clock)
-        if not len(self.taught):
-            return anomaly
-        with clock.stage("defect_bank"):
-            return raise_scores(anomaly, self.taught, self.bank, self.manifest.score)
+    def detect(
+        self, frame_bgr: FrameBgr, clock: StageClock | None = None, taught: TaughtPatches | None = None
+    ) -> ScoreMap:
+        """Preprocess, embed, compare with the memory bank, and with the defects that were taught.
 
-    def detect_untaught(self, frame_bgr: FrameBgr, clock: StageClock | None = None) -> Anomaly:
-        """The same without the taught defects: what good pictures alone say."""
-        clock = clock or StageClock()
+        Piece by piece where the bundle says so, see `edge.view`. taught: others than those of the class store.
+        """
+        clock, taught = clock or StageClock(), self.taught if taught is None else taught
+        return self.view.see(frame_bgr, lambda picture: self.look(picture, clock, taught))
+
+    def look(self, picture_bgr: FrameBgr, clock: StageClock, taught: TaughtPatches) -> Anomaly:
+        """One picture, through the backbone in one piece."""
         with clock.stage("preprocess"):
-            images = to_network_input(frame_bgr, self.manifest.embedding)
+            images = to_network_input(picture_bgr, self.manifest.embedding)
         with clock.stage("backbone"):
             patch_embeddings = self.backbone.run({"images": images})[0]  # (N, D)
         with clock.stage("memory_bank"):
-            return detect(patch_embeddings, self.bank, self.places, self.manifest.score, self.discriminator)
+            anomaly = detect(patch_embeddings, self.bank, self.places, self.manifest.score, self.discriminator)
+        if not len(taught):
+            return anomaly
+        with clock.stage("defect_bank"):
+            return raise_scores(anomaly, taught, self.bank, self.manifest.score)
 
-    def find_regions(self, anomaly: Anomaly) -> list[OddRegion]:
+    def find_regions(self, seen: ScoreMap) -> list[OddRegion]:
         """Odd regions of a picture, at least the strangest one, strongest first."""
-        return find_regions(anomaly.anomaly_map, self.manifest.thresholds.pixel_threshold, at_least_one=True)
+        return find_regions(seen.anomaly_map, self.manifest.thresholds.pixel_threshold, at_least_one=True)
 
-    def type_region(self, anomaly: Anomaly, region: OddRegion, frame_bgr: FrameBgr) -> Region:
+    def closeup(
+        self, frame_bgr: FrameBgr, seen: ScoreMap, region: OddRegion, taught: TaughtPatches | None = None
+    ) -> Closeup:
+        """The piece of the frame that `region` is described in, as `detect` would see it alone."""
+        taught = self.taught if taught is None else taught
+        return self.view.closeup(frame_bgr, seen, region, lambda picture: self.look(picture, StageClock(), taught))
+
+    def describe(self, frame_bgr: FrameBgr, seen: ScoreMap, region: OddRegion) -> npt.NDArray[np.float32]:
+        """(F,) descriptor of one odd region, as it is compared with supports."""
+        close = self.closeup(frame_bgr, seen, region)
+        return self.describer.describe(close.anomaly, close.region, close.picture_bgr)
+
+    def describe_both(
+        self, frame_bgr: FrameBgr, seen: ScoreMap, region: OddRegion
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """(F,) the same, and (F,) as enrolment would keep it."""
+        close = self.closeup(frame_bgr, seen, region)
+        return self.describer.describe_both(close.anomaly, close.region, close.picture_bgr)
+
+    def type_region(self, seen: ScoreMap, region: OddRegion, frame_bgr: FrameBgr) -> Region:
         """Name one odd region; without enrolled classes it stays unnamed."""
         frame_hw = (frame_bgr.shape[0], frame_bgr.shape[1])
         names = self.classifier.names
         ranking: tuple[Classification, ...] = ()
         is_unknown = False
         if names:
-            descriptor = self.describer.describe(anomaly, region, frame_bgr)
+            descriptor = self.describe(frame_bgr, seen, region)
             ranking, is_unknown = self.classifier.rank(descriptor), self.classifier.is_unknown(descriptor)
         best = ranking[0] if ranking else None
         return Region(
@@ -179,7 +205,7 @@ def limit_threads(threads: int) -> None:
 
 
 class StageClock:
-    """Milliseconds per stage of one frame."""
+    """Milliseconds per stage of one frame, of all its tiles together."""
 
     def __init__(self) -> None:
         self.latency_ms: dict[str, float] = {}
@@ -189,7 +215,8 @@ class StageClock:
         """Time the body under `name`."""
         started_s = perf_counter()
         yield
-        self.latency_ms[name] = round((perf_counter() - started_s) * 1e3, 3)
+        took_ms = (perf_counter() - started_s) * 1e3
+        self.latency_ms[name] = round(self.latency_ms.get(name, 0.0) + took_ms, 3)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -191,6 +191,33 @@ class TypingFacts(Facts):
     unknown_threshold_one_shot: float
 
 
+class TilingFacts(Facts):
+    """How a picture is cut into squares that are each inspected as one. Source pixels.
+
+    tile_px: side of a square. overlap_px: what neighbours share at least.
+    """
+
+    tile_px: int = pydantic.Field(ge=32)
+    overlap_px: int = pydantic.Field(ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _advances(self) -> TilingFacts:
+        if 2 * self.overlap_px > self.tile_px:
+            raise ValueError(f"an overlap of {self.overlap_px} px is more than half a tile of {self.tile_px} px")
+        return self
+
+
+class ViewFacts(Facts):
+    """What of a frame is inspected: a rectangle, and in it what the mask (a file of the bundle) leaves white.
+
+    frame_hw: of the frames that both were drawn on. roi_xyxy: right and bottom exclusive.
+    """
+
+    frame_hw: tuple[int, int]
+    roi_xyxy: tuple[int, int, int, int]
+    mask: str | None = None
+
+
 class BundleManifest(Facts):
     """A bundle: everything a device needs to inspect one product."""
 
@@ -212,6 +239,8 @@ class BundleManifest(Facts):
     discriminator: DiscriminatorFacts | None = None
     thresholds: ThresholdFacts
     typing: TypingFacts
+    tiling: TilingFacts | None = None
+    view: ViewFacts | None = None
     versions: dict[str, str]
     files: dict[str, FileFacts] = {}
 

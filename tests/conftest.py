@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -14,6 +16,7 @@ BANK_ROWS = "300"
 GOOD_PARTS = 24
 PER_KIND = 3
 MANY = 240
+BOARDS, BOARD_PX = 24, 640
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +69,29 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory, pack_dir: Path, good_di
     result = run_oddkind(
         "calibrate", str(good_dir), "--pack", str(pack_dir), "--out", str(out), "--bank-rows", BANK_ROWS
     )
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="session")
+def boards_dir(tmp_path_factory: pytest.TempPathFactory, good_dir: Path) -> Path:
+    """BOARDS large good pictures, BOARD_PX square: four parts each."""
+    from edge.pictures import read_picture, write_picture
+
+    folder = tmp_path_factory.mktemp("boards")
+    parts = [cv2.resize(read_picture(path), (BOARD_PX // 2,) * 2) for path in sorted(good_dir.iterdir())]
+    for board in range(BOARDS):
+        a, b, c, d = (parts[(board + shift) % len(parts)] for shift in (0, 5, 11, 17))
+        write_picture(folder / f"{board:02d}.png", np.vstack([np.hstack([a, b]), np.hstack([c, d])]))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiled_bundle_dir(tmp_path_factory: pytest.TempPathFactory, pack_dir: Path, boards_dir: Path) -> Path:
+    """A bundle of BOARDS boards in tiles of 256 px; copy it before enrolling into it."""
+    out = tmp_path_factory.mktemp("tiled") / "bundle"
+    arguments = ("--pack", str(pack_dir), "--out", str(out), "--bank-rows", BANK_ROWS, "--tile", "256")
+    result = run_oddkind("calibrate", str(boards_dir), *arguments)
     assert result.exit_code == 0, result.output
     return out
 

@@ -90,7 +90,7 @@ def built(embedder: Embedder, paths: list[Path]) -> BuiltBank:
 
 def test_channel_statistics_are_those_of_all_patches(embedder: Embedder, paths: list[Path]) -> None:
     mean, std = channel_statistics(embedder, paths)
-    everything = np.concatenate(list(embedder.embed_paths(paths))).astype(np.float64)
+    everything = np.concatenate(list(embedder.embed_good(paths))).astype(np.float64)
     np.testing.assert_allclose(mean, everything.mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(std, everything.std(axis=0), rtol=1e-3, atol=1e-5)
 
@@ -107,7 +107,7 @@ def test_provenance_names_a_patch_of_the_picture_it_says(
     assert set(arrays.source_index.tolist()) <= set(range(PICTURES))
     assert (arrays.patch_yx >= 0).all()
     assert (arrays.patch_yx < [h, w]).all()
-    all_patches = [built.bank.standardise(e) for e in embedder.embed_paths(paths)]
+    all_patches = [built.bank.standardise(e) for e in embedder.embed_good(paths)]
     named = np.stack(
         [all_patches[source][y * w + x] for source, (y, x) in zip(arrays.source_index, arrays.patch_yx, strict=True)]
     )
@@ -122,7 +122,7 @@ def test_without_moving_a_row_is_the_very_patch_its_provenance_names(
 ) -> None:
     monkeypatch.setattr("calibration.build_bank.REFINE_STEP", 0.0)
     bank = build_bank(embedder, paths[:3], {"s8": 0.5, "s16": 1.0}, ROWS).bank
-    patches = [bank.standardise(e) for e in embedder.embed_paths(paths[:3])]
+    patches = [bank.standardise(e) for e in embedder.embed_good(paths[:3])]
     _, w = embedder.embedding.grid_hw
     for row in range(ROWS):
         y, x = bank.arrays.patch_yx[row]
@@ -135,7 +135,7 @@ def test_every_patch_lies_within_the_coreset_radius_before_refinement(
 ) -> None:
     monkeypatch.setattr("calibration.build_bank.REFINE_STEP", 0.0)
     built = build_bank(embedder, paths, {"s16": 1.0}, ROWS)
-    farthest = max(built.bank.nearest(built.bank.standardise(e))[0].max() for e in embedder.embed_paths(paths))
+    farthest = max(built.bank.nearest(built.bank.standardise(e))[0].max() for e in embedder.embed_good(paths))
     assert farthest <= built.coreset_radius + 1e-2
     assert built.peak_pool_rows <= 6 * ROWS + embedder.embedding.grid_hw[0] ** 2
 

@@ -99,7 +99,7 @@ def tiny_bank() -> MemoryBank:
 def test_a_residual_is_what_a_patch_has_over_its_nearest_good_patch() -> None:
     standardised = np.array([[1, 0], [9, 12]], np.float32)
     flat = np.zeros((1, 2), np.float32)
-    anomaly = Anomaly(standardised, np.array([0, 1]), flat.ravel(), flat, flat, 0.0)
+    anomaly = Anomaly(flat, flat, 0.0, standardised, np.array([0, 1]), flat.ravel())
     residual = nearest_residual_map(anomaly, tiny_bank())
     assert residual.shape == (1, 2, 2) and residual.dtype == np.float16
     np.testing.assert_array_equal(residual[0], [[1, 0], [-1, 2]])

@@ -59,7 +59,7 @@ def anomaly_of(standardised: Floats) -> Anomaly:
     """(16, 3) standardised patches, compared with the hand-made bank."""
     distances, rows = bank().nearest(standardised)
     scores = distances.reshape(GRID_HW)
-    return Anomaly(standardised, rows, distances, scores, enlarge(scores), float(scores.max()))
+    return Anomaly(scores, enlarge(scores), float(scores.max()), standardised, rows, distances)
 
 
 class MeanAndOne(Backend):

@@ -97,7 +97,7 @@ def store_with(inspector: Inspector, picture: Path, name: str) -> ClassStore:
     box_xyxy = region.box_xyxy((frame_bgr.shape[0], frame_bgr.shape[1]))
     support = Support(name, picture.name, "0" * 64, box_xyxy, anomaly.anomaly_score, utc_now())
     empty = ClassStore.empty(inspector.manifest.bundle_id, len(inspector.centre))
-    return empty.with_supports([support], inspector.describer.describe(anomaly, region, frame_bgr)[np.newaxis])
+    return empty.with_supports([support], inspector.describe(frame_bgr, anomaly, region)[np.newaxis])
 
 
 def save_store(inspector: Inspector, store: ClassStore) -> None:
