@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -83,6 +84,15 @@ def test_a_picture_is_read_and_what_is_none_says_why(store: FileStore) -> None:
         LocalFolder(here.parent).read(Entry(here.name, 1, ""))
     here.unlink()
     assert str(broken.value) == str(local.value)  # or the same picture would have two rows
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_picture_on_s3_costs_one_request(caplog: pytest.LogCaptureFixture) -> None:
+    store = FileStore(fresh())
+    store.put("a.png", b"no picture")
+    with caplog.at_level(logging.INFO, "werkzeug"):
+        store.read_bytes("a.png")
+    assert [message.split('"')[1].split()[0] for message in caplog.messages] == ["GET"]
 
 
 def test_local_folders_are_known_by_path_and_url(tmp_path: Path) -> None:
