@@ -33,7 +33,8 @@ class DaskCrew:
     @property
     def jobs(self) -> int:
         """Threads of all workers that there are now."""
-        threads: dict[str, int] = self.client.nthreads()
+        with _border("the number of workers"):
+            threads: dict[str, int] = self.client.nthreads()
         return max(1, sum(threads.values()))
 
     def map(self, function: Callable[[Task], Done], tasks: Iterable[Task]) -> Iterator[Done]:

@@ -25,6 +25,8 @@ from edge.staging import atomic_writer
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "r2"})
 # Seen by one process only: neither other processes nor other machines can work on it.
 ONE_PROCESS_SCHEMES = frozenset({"memory"})
+# With more than one, s3fs asks for the size of each picture before it asks for the picture: two trips instead of one.
+_S3_OPTIONS = {"max_concurrency": 1}
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created")
 
 
@@ -198,8 +200,9 @@ def _open(location: str) -> tuple[Any, str]:
         import fsspec
     except ImportError as exc:
         raise UsageError("URLs need fsspec, which is not installed; pip install 'oddkind[cluster]'") from exc
+    options = _S3_OPTIONS if url_scheme(location) in ("s3", "s3a") else {}
     try:
-        fs, root = fsspec.core.url_to_fs(location, use_listings_cache=False)
+        fs, root = fsspec.core.url_to_fs(location, use_listings_cache=False, **options)
     except ImportError as exc:
         scheme = url_scheme(location)
         hint = "pip install 'oddkind[s3]'" if scheme in ("s3", "s3a") else str(exc)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -117,6 +118,15 @@ def one_core(tmp_path_factory: pytest.TempPathFactory, many: Path, bundle_dir: P
     out = tmp_path_factory.mktemp("one") / "out"
     score_folder(Inspector.load(bundle_dir), many, out, ScoreOptions(report=True, parquet=True))
     return out
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Address of a running S3-compatible server; the environment names it too."""
+    from s3_server import s3_server
+
+    with s3_server() as address:
+        yield address
 
 
 def run_oddkind(*arguments: str) -> Result:

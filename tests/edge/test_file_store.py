@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from s3_server import forget_connections, fresh, s3_server
+from s3_server import forget_connections, fresh
 
 from edge.errors import OutputError, PictureError, UsageError
 from edge.file_store import FileStore, is_local, local_path, picture_folder
 from edge.listing import Entry, LocalFolder, iter_entries
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
 @pytest.fixture(params=["path", "file", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
     if request.param == "s3":
-        request.getfixturevalue("server")
+        request.getfixturevalue("s3")
     memory = f"memory://{uuid.uuid4().hex}"
     places = {"path": str(tmp_path / "x y"), "file": f"file://{tmp_path}/x", "memory": memory, "s3": fresh()}
     return FileStore(places[request.param])
@@ -92,6 +86,15 @@ def test_a_picture_is_read_and_what_is_none_says_why(store: FileStore) -> None:
     assert str(broken.value) == str(local.value)  # or the same picture would have two rows
 
 
+@pytest.mark.usefixtures("s3")
+def test_a_picture_on_s3_costs_one_request(caplog: pytest.LogCaptureFixture) -> None:
+    store = FileStore(fresh())
+    store.put("a.png", b"no picture")
+    with caplog.at_level(logging.INFO, "werkzeug"):
+        store.read_bytes("a.png")
+    assert [message.split('"')[1].split()[0] for message in caplog.messages] == ["GET"]
+
+
 def test_local_folders_are_known_by_path_and_url(tmp_path: Path) -> None:
     assert is_local(str(tmp_path)) and is_local(f"file://{tmp_path}") and not is_local("s3://a/b")
     assert local_path(f"file://{tmp_path}") == local_path(str(tmp_path)) == tmp_path
@@ -101,7 +104,7 @@ def test_local_folders_are_known_by_path_and_url(tmp_path: Path) -> None:
             picture_folder(gone)
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("s3")
 def test_a_bucket_that_is_not_there_is_one_error_of_ours() -> None:
     with pytest.raises(UsageError, match="s3://gone/lot: no such folder"):
         picture_folder("s3://gone/lot")

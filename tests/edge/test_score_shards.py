@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import MANY, run_oddkind
-from s3_server import fresh, s3_server, upload
+from s3_server import fresh, upload
 
 from edge import cluster
 from edge import score_anywhere as anywhere
@@ -29,12 +29,6 @@ from edge.shard_task import SHARDS, ShardTask, score_shard
 
 RESULTS = ("results.jsonl", "results.csv", "results.parquet")
 FEW = 70
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
 
 
 @pytest.fixture
@@ -87,7 +81,7 @@ def test_shards_in_processes_give_the_bytes_of_one_box(
     assert run["last_run"]["jobs"] == 2 and run["last_run"]["latency_p50_ms"] > 0
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("s3")
 def test_pictures_and_results_on_s3_and_in_memory_are_those_of_a_folder(
     bundle_dir: Path, few: Path, tmp_path: Path
 ) -> None:
@@ -287,7 +281,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_one_clear_line_and_nothing_is_left(
-    name: str, bundle_dir: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, name: str, bundle_dir: Path, few: Path, tmp_path: Path
 ) -> None:
     arguments, exit_code, says = CASES[name]
     monkeypatch.setattr(cluster, "CONNECT_TIMEOUT_S", 0.5)
