@@ -28,7 +28,8 @@ from edge.bundle import PROVENANCE_FILE
 from edge.class_store import CLASSES_FILE, LOCK_TIMEOUT_S, read_class_store
 from edge.errors import BundleError, CalibrationError, PictureError
 from edge.inspector import Inspector
-from edge.manifest import MANIFEST_NAME, BundleManifest, IndexFacts, write_manifest
+from edge.list_search import LISTS_FILE
+from edge.manifest import MANIFEST_NAME, BundleManifest, write_manifest
 from edge.memory_bank import BANK_FILE, INDEX_FILE, MemoryBank, MemoryBankArrays
 from edge.pictures import iter_picture_paths, read_picture
 from edge.staging import staged_folder
@@ -240,8 +241,8 @@ def _write(
             shutil.copyfile(bundle / name, folder / name)
         arrays.save(folder / BANK_FILE)
         (folder / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
-        index = _reindexed(inspector, bank, pieces, folder, index_bank)
-        facts = old.memory_bank.model_copy(update={"rows": bank.rows, "index": index})
+        searches = _reindexed(inspector, bank, pieces, folder, index_bank)
+        facts = old.memory_bank.model_copy(update={"rows": bank.rows, **searches})
         good_pictures = old.good_pictures + pictures
         manifest = old.model_copy(update={"memory_bank": facts, "good_pictures": good_pictures})
         manifest = write_manifest(folder, manifest)
@@ -251,16 +252,19 @@ def _write(
 
 def _reindexed(
     inspector: Inspector, bank: MemoryBank, pieces: Sequence[GoodSource], folder: Path, index_bank: IndexBank
-) -> IndexFacts | None:
-    """The index over the grown bank, its recall measured on the added pictures; None where there was no index."""
-    if inspector.manifest.memory_bank.index is None:
-        return None
-    (folder / INDEX_FILE).unlink(missing_ok=True)
+) -> dict[str, Any]:
+    """Index and lists over the grown bank, measured on the added pictures; nothing where there was no index."""
+    old = inspector.manifest.memory_bank
+    if old.index is None:
+        return {}
+    for name in (INDEX_FILE, LISTS_FILE):
+        (folder / name).unlink(missing_ok=True)
     embedder = Embedder(inspector.backbone, inspector.manifest.embedding)
     good = np.concatenate([bank.standardise(e) for e in embedder.embed_good(pieces[:RECALL_PICTURES])])
     samples = make_pseudo_samples(embedder, PseudoPainter.of(pieces, INDEX_PSEUDO_CLASSES, SEED), no_track)
-    index, _ = index_bank(folder, bank, good, odd_patches(samples, bank), inspector.manifest.memory_bank.index.seed)
-    return index
+    index, lists, fastest = index_bank(folder, bank, good, odd_patches(samples, bank), old.index.seed)
+    search = fastest if old.search == "lists" and lists is None else old.search
+    return {"index": index, "lists": lists, "search": search}
 
 
 def _carry_classes(inspector: Inspector, bundle_id: str, folder: Path) -> None:

@@ -39,6 +39,7 @@ from edge.manifest import (
     BackendName,
     BundleManifest,
     IndexFacts,
+    ListFacts,
     MemoryBankFacts,
     PackManifest,
     Precision,
@@ -60,8 +61,8 @@ class IndexBank(Protocol):
 
     def __call__(
         self, folder: Path, bank: MemoryBank, good: np.ndarray, pseudo: np.ndarray, seed: int
-    ) -> tuple[IndexFacts, Search]:
-        """Write the index; its facts, and the fastest search that finds what exact search finds."""
+    ) -> tuple[IndexFacts, ListFacts | None, Search]:
+        """Write index and lists; their facts, and the fastest search that finds what exact search finds."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,17 @@ def _learn(
     painter = PseudoPainter.of(unseen, PSEUDO_CLASSES, options.seed)
     samples = make_pseudo_samples(embedder, painter, track)
     good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_good(unseen[:RECALL_PICTURES])])
-    index, fastest = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
-    search = options.search or fastest
-    bank = searched_as(built.bank, search, folder, index)
+    index, lists, fastest = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
+    facts = MemoryBankFacts(
+        rows=built.bank.rows,
+        tap_weights=recipe.tap_weights,
+        search_dim=built.bank.keys.shape[1],
+        search=options.search or fastest,
+        coreset_radius=round(built.coreset_radius, 4),
+        index=index,
+        lists=lists,
+    )
+    bank = searched_as(built.bank, facts, folder)
     rate = options.false_reject_rate
     tiled = sources.view.tiling is not None
     keep = None if tiled else sources.view.keep(embedder.embedding.grid_hw)
@@ -181,14 +190,6 @@ def _learn(
     whitening, described = describe_samples(samples, painter, reader, track)
     views = view_slices(embedder.embedding, second_look.embedding)
     typing = calibrate_typing(described.descriptors, described.supports, described.labels, views, options.seed)
-    facts = MemoryBankFacts(
-        rows=bank.rows,
-        tap_weights=recipe.tap_weights,
-        search_dim=bank.keys.shape[1],
-        search=search,
-        coreset_radius=round(built.coreset_radius, 4),
-        index=index,
-    )
     return Learned(sources, judged, built, facts, detection, typing, whitening)
 
 

@@ -148,6 +148,10 @@ def calibrate(
     worth = worth_of_threshold(t.false_reject_rate, t.promised_false_reject_rate, t.held_out_pictures)
     if index:
         click.echo(f"index       ef {index.ef}, recall@1 {index.recall_good:.4f} good, {index.recall_pseudo:.4f} odd")
+    if lists := bank.lists:
+        click.echo(
+            f"lists       {lists.probes} of {lists.lists} looked into, {lists.excess:.2%} farther than the nearest"
+        )
     click.echo(f"threshold   {t.image_threshold:.4f}, from {t.held_out_pictures} pictures ({t.method})")
     click.echo(f"worth       {worth}")
     click.echo(f"memory      peak {done.peak_rss_mb:.0f} MB, coreset pool at most {done.coreset_pool_rows} rows")

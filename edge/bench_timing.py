@@ -15,6 +15,7 @@ from edge.class_store import ClassStore, Support
 from edge.defect_bank import TaughtPatches
 from edge.inspector import Inspector, StageClock
 from edge.int8_search import Int8Search
+from edge.list_search import ListSearch, load_centres
 from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, RowSearch
 from edge.pictures import FrameBgr
 from edge.preprocess import to_network_input
@@ -72,12 +73,13 @@ class LatencyFigures:
 
 @dataclass(frozen=True)
 class SearchFigures:
-    """One frame's patches looked up in this bank, one thread; hnsw: None when it has no index."""
+    """One frame's patches looked up in this bank, one thread; None for what it does not have."""
 
     queries: int
     exact_ms: Percentiles
     int8: ApproximateSearch
     hnsw: ApproximateSearch | None
+    lists: ApproximateSearch | None = None
 
 
 @dataclass(frozen=True)
@@ -125,17 +127,21 @@ def time_search(inspector: Inspector, frame_bgr: FrameBgr) -> SearchFigures:
     piece_bgr = np.ascontiguousarray(frame_bgr[y0:y1, x0:x1])
     queries = bank.search.keys(inspector.look(piece_bgr, StageClock(), TaughtPatches.none()).standardised)
     index, int8 = load_index(inspector.bundle), Int8Search(bank.keys)
-    exact_ms, int8_ms, hnsw_ms = [], [], []
+    lists = load_lists(inspector.bundle, bank)
+    exact_ms, int8_ms, hnsw_ms, lists_ms = [], [], [], []
     for _ in range(SEARCH_ROUNDS):
         exact_ms.append(_latency_ms(lambda: bank.nearest_rows_exact(queries)))
         int8_ms.append(_latency_ms(lambda: int8.nearest_rows(queries)))
         if index is not None:
             hnsw_ms.append(_latency_ms(lambda: index.nearest_rows(queries)))
+        if lists is not None:
+            lists_ms.append(_latency_ms(lambda: lists.nearest_rows(queries)))
     return SearchFigures(
         queries=len(queries),
         exact_ms=Percentiles.of(exact_ms),
         int8=_compared(bank, queries, int8, int8_ms),
         hnsw=_compared(bank, queries, index, hnsw_ms) if index else None,
+        lists=_compared(bank, queries, lists, lists_ms) if lists else None,
     )
 
 
@@ -145,6 +151,12 @@ def load_index(bundle: Bundle) -> HnswIndex | None:
     if facts.index is None or INDEX_FILE not in bundle.manifest.files:
         return None
     return HnswIndex.load(bundle.folder / INDEX_FILE, facts.search_dim, facts.rows, facts.index.ef)
+
+
+def load_lists(bundle: Bundle, bank: MemoryBank) -> ListSearch | None:
+    """The bundle's inverted lists; small banks have none."""
+    facts = bundle.manifest.memory_bank.lists
+    return ListSearch(bank.keys, load_centres(bundle.folder, bank.keys.shape[1], facts), facts) if facts else None
 
 
 def own_classifier(inspector: Inspector) -> RelationClassifier:

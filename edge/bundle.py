@@ -15,8 +15,17 @@ from edge.descriptor import DESCRIPTOR_NAME, Whitening, descriptor_dim
 from edge.discriminator import DISCRIMINATOR_FILE, Discriminator, DiscriminatorArrays
 from edge.errors import BundleError
 from edge.int8_search import Int8Search
-from edge.manifest import BackendName, BundleManifest, Embedding, IndexFacts, Precision, Search, read_manifest
-from edge.memory_bank import BANK_FILE, INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays, SearchColumns
+from edge.list_search import ListSearch, load_centres
+from edge.manifest import BackendName, BundleManifest, Embedding, MemoryBankFacts, Precision, read_manifest
+from edge.memory_bank import (
+    BANK_FILE,
+    INDEX_FILE,
+    HnswIndex,
+    MemoryBank,
+    MemoryBankArrays,
+    RowSearch,
+    SearchColumns,
+)
 from edge.second_look import SecondLook
 
 CENTRE_FILE = "descriptor_centre.npy"
@@ -97,7 +106,7 @@ class Bundle:
                 f"{self.folder}: memory bank is {arrays.vectors.shape}, the manifest says {facts.rows} rows of "
                 f"{self.manifest.embedding.dim}; calibrate again"
             )
-        return searched_as(MemoryBank(arrays, search), facts.search, self.folder, facts.index, threads)
+        return searched_as(MemoryBank(arrays, search), facts, self.folder, threads)
 
     def load_place_statistics(self) -> PlaceStatistics:
         """What good parts show at each place of the patch grid."""
@@ -122,16 +131,22 @@ class Bundle:
         return np.asarray(centre, dtype=np.float32)
 
 
-def searched_as(
-    bank: MemoryBank, search: Search, folder: Path, index: IndexFacts | None, threads: int = 1
-) -> MemoryBank:
-    """The bank with the search that a manifest names; its index lies in `folder`."""
-    if search == "int8":
-        return MemoryBank(bank.arrays, bank.search, Int8Search(bank.keys, threads))
-    if search == "hnsw" and index:
-        hnsw = HnswIndex.load(folder / INDEX_FILE, bank.keys.shape[1], bank.rows, index.ef)
-        return MemoryBank(bank.arrays, bank.search, hnsw)
-    return bank
+def searched_as(bank: MemoryBank, facts: MemoryBankFacts, folder: Path, threads: int = 1) -> MemoryBank:
+    """The bank with the search that a manifest names; what the search needs lies in `folder`."""
+    if facts.search == "exact":
+        return bank
+    return MemoryBank(bank.arrays, bank.search, _row_search(bank, facts, folder, threads))
+
+
+def _row_search(bank: MemoryBank, facts: MemoryBankFacts, folder: Path, threads: int) -> RowSearch:
+    dim = bank.keys.shape[1]
+    if facts.search == "int8":
+        return Int8Search(bank.keys, threads)
+    if facts.search == "hnsw" and facts.index:
+        return HnswIndex.load(folder / INDEX_FILE, dim, bank.rows, facts.index.ef)
+    if facts.search == "lists" and facts.lists:
+        return ListSearch(bank.keys, load_centres(folder, dim, facts.lists), facts.lists)
+    raise BundleError(f"{folder}: searched by {facts.search}, of which the manifest has no facts; calibrate again")
 
 
 def search_columns(embedding: Embedding, tap_weights: dict[str, float]) -> SearchColumns:

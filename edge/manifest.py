@@ -26,7 +26,7 @@ BackendName = Literal["onnxruntime", "openvino"]
 BackendChoice = BackendName | Literal["auto"]
 Precision = Literal["fp32", "int8"]
 Target = Literal["x86-vnni", "x86-avx2", "arm64"]
-Search = Literal["hnsw", "int8", "exact"]
+Search = Literal["hnsw", "int8", "lists", "exact"]
 
 
 class Facts(pydantic.BaseModel):
@@ -137,6 +137,20 @@ class MemoryBankFacts(Facts):
     search: Search = "hnsw"
     coreset_radius: float
     index: IndexFacts | None = None
+    lists: ListFacts | None = None
+
+
+class ListFacts(Facts):
+    """Inverted lists over a large bank: how many, and how many of them a patch is looked up in.
+
+    odd_probes: for the patches that look oddest. excess: how much farther than the nearest row the ones found were, of
+    its distance, on good patches or pseudo-defects, whichever was more.
+    """
+
+    lists: int = pydantic.Field(ge=1)
+    probes: int = pydantic.Field(ge=1)
+    odd_probes: int = pydantic.Field(ge=1)
+    excess: float
 
 
 class IndexFacts(Facts):

@@ -11,8 +11,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from edge.int8_search import Int8Search
-from edge.manifest import IndexFacts, Search
+from edge.list_search import LISTS_FILE, ListSearch
+from edge.manifest import IndexFacts, ListFacts, Search
 from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, RowSearch
+from export.list_centres import LEAST_ROWS, fewest_probes, list_centres
 
 M_LINKS = 16
 EF_CONSTRUCTION = 200
@@ -20,7 +22,7 @@ EF_LADDER = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 # Recall tuned on good patches overstates recall on defects, so both are asked for.
 MIN_RECALL_GOOD = 0.99
 MIN_RECALL_PSEUDO = 0.98
-# How much farther than the nearest row the one that INT8 finds may be, on average.
+# How much farther than the nearest row the one that INT8 or lists find may be, on average.
 MAX_EXCESS = 0.005
 # Under this, any search takes less than a millisecond a frame, and the exact one needs no measurement.
 FEW_ROWS = 500
@@ -32,11 +34,11 @@ WORTH_IT = 0.8
 
 def index_bank(
     folder: Path, bank: MemoryBank, good: np.ndarray, pseudo: np.ndarray, seed: int = 0
-) -> tuple[IndexFacts, Search]:
+) -> tuple[IndexFacts, ListFacts | None, Search]:
     """Write the index of `bank` into `folder`; good, pseudo: (n, D) standardised patches to measure recall@1 with.
 
-    Takes the smallest `ef` of EF_LADDER that meets both recalls. The second value is the fastest search, measured
-    here, of those that find what exact search finds.
+    Takes the smallest `ef` of EF_LADDER that meets both recalls. Large banks get lists as well. The last value is the
+    fastest search, measured here, of those that find what exact search finds.
     """
     index = HnswIndex.build(bank.keys, M_LINKS, EF_CONSTRUCTION, seed, EF_LADDER[0])
     index.save(folder / INDEX_FILE)
@@ -56,12 +58,19 @@ def index_bank(
         recall_pseudo=round(recall_pseudo, 5),
     )
     found_by: dict[Search, RowSearch] = {}
-    int8 = Int8Search(bank.keys)
-    if max(mean_excess(int8, bank, patches) for patches in (good, pseudo)) <= MAX_EXCESS:
+    int8, worst_excess = Int8Search(bank.keys), partial(_worst_excess, bank, good, pseudo)
+    if worst_excess(int8) <= MAX_EXCESS:
         found_by["int8"] = int8
+    lists = None
+    if bank.rows >= LEAST_ROWS:
+        centres = list_centres(bank.keys, seed)
+        lists = fewest_probes(bank.keys, centres, worst_excess, MAX_EXCESS)
+        if lists:
+            np.save(folder / LISTS_FILE, centres)
+            found_by["lists"] = ListSearch(bank.keys, centres, lists)
     if recall_good >= MIN_RECALL_GOOD and recall_pseudo >= MIN_RECALL_PSEUDO:
         found_by["hnsw"] = index
-    return facts, fastest(bank, found_by, good)
+    return facts, lists, fastest(bank, found_by, good)
 
 
 def fastest(bank: MemoryBank, found_by: dict[Search, RowSearch], good: np.ndarray) -> Search:
@@ -82,6 +91,10 @@ def fastest(bank: MemoryBank, found_by: dict[Search, RowSearch], good: np.ndarra
 def seconds(work: Callable[[], object]) -> float:
     """The least of TIMED_ROUNDS."""
     return min(timeit.repeat(work, number=1, repeat=TIMED_ROUNDS))
+
+
+def _worst_excess(bank: MemoryBank, good: np.ndarray, pseudo: np.ndarray, search: RowSearch) -> float:
+    return max(mean_excess(search, bank, patches) for patches in (good, pseudo))
 
 
 def mean_excess(search: RowSearch, bank: MemoryBank, standardised: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""HNSW against exact search; `ef` off the ladder; the fastest search by measurement."""
+"""HNSW and lists against exact search; `ef` off the ladder; the fastest search by measurement."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.list_search import LISTS_FILE, ListSearch, load_centres
 from edge.manifest import Search
 from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays, RowSearch, SearchColumns
 from export.bank_index import (
     EF_LADDER,
     FEW_ROWS,
+    MAX_EXCESS,
     MIN_RECALL_GOOD,
     MIN_RECALL_PSEUDO,
     fastest,
@@ -46,14 +48,14 @@ def brute_force_recall(folder: Path, bank: MemoryBank, ef: int, patches: np.ndar
 
 def test_the_stated_recall_is_what_a_plain_loop_finds(tmp_path: Path) -> None:
     bank, good, pseudo = random_bank(1500), queries(300), 3 * queries(300, seed=2)
-    facts, _ = index_bank(tmp_path, bank, good, pseudo)
+    facts, _, _ = index_bank(tmp_path, bank, good, pseudo)
     assert brute_force_recall(tmp_path, bank, facts.ef, good) == pytest.approx(facts.recall_good, abs=1e-5)
     assert brute_force_recall(tmp_path, bank, facts.ef, pseudo) == pytest.approx(facts.recall_pseudo, abs=1e-5)
 
 
 def test_ef_is_the_smallest_step_of_the_ladder_that_meets_both_recalls(tmp_path: Path) -> None:
     bank, good, pseudo = random_bank(1500), queries(300), 3 * queries(300, seed=2)
-    facts, _ = index_bank(tmp_path, bank, good, pseudo)
+    facts, _, _ = index_bank(tmp_path, bank, good, pseudo)
     step = EF_LADDER.index(facts.ef)
     assert step > 0  # random rows are hard enough that the first step does not do
     assert facts.recall_good >= MIN_RECALL_GOOD
@@ -77,7 +79,7 @@ class Mirror:
 def test_a_recall_that_no_ef_reaches_rules_the_graph_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.bank_index.EF_LADDER", (1, 2))
     monkeypatch.setattr("export.bank_index.WORTH_IT", 1e9)  # whatever may be taken is
-    facts, search = index_bank(tmp_path, random_bank(3000, dim=48), queries(200, dim=48), queries(200, dim=48))
+    facts, _, search = index_bank(tmp_path, random_bank(3000, dim=48), queries(200, dim=48), queries(200, dim=48))
     assert facts.ef == 2
     assert facts.recall_good < MIN_RECALL_GOOD
     assert search == "int8"
@@ -86,10 +88,10 @@ def test_a_recall_that_no_ef_reaches_rules_the_graph_out(tmp_path: Path, monkeyp
 def test_integers_that_find_rows_too_far_away_are_ruled_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.bank_index.WORTH_IT", 1e9)
     bank = random_bank(1500, dim=2)
-    assert index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2))[1] == "hnsw"
+    assert index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2))[-1] == "hnsw"
     monkeypatch.setattr("export.bank_index.MAX_EXCESS", -1)
     monkeypatch.setattr("export.bank_index.MIN_RECALL_GOOD", 2)
-    assert index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2))[1] == "exact"
+    assert index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2))[-1] == "exact"
 
 
 def test_few_rows_are_searched_exactly_without_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,3 +133,43 @@ def test_the_same_bank_and_seed_give_the_same_file(tmp_path: Path) -> None:
         index_bank(tmp_path / name, random_bank(800), queries(50), queries(50), seed=5)
         files.append((tmp_path / name / INDEX_FILE).read_bytes())
     assert files[0] == files[1]
+
+
+def test_a_large_bank_gets_lists_that_find_nearly_what_exact_search_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.bank_index.LEAST_ROWS", 2000)
+    monkeypatch.setattr("export.bank_index.EF_LADDER", (10,))
+    bank, good, pseudo = clustered_bank(3000), clustered_bank(200, seed=1).arrays.vectors, queries(200)
+    _, facts, _ = index_bank(tmp_path, bank, good, pseudo)
+    assert facts is not None
+    assert (facts.lists, facts.odd_probes) == (8, 8 * facts.probes)
+    assert facts.excess <= MAX_EXCESS
+    search = ListSearch(bank.keys, load_centres(tmp_path, DIM, facts), facts)
+    worst = max(mean_excess(search, bank, patches) for patches in (good, pseudo))
+    assert worst == pytest.approx(facts.excess, abs=1e-5)
+
+
+def test_lists_that_miss_too_much_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.bank_index.LEAST_ROWS", 2000)
+    monkeypatch.setattr("export.bank_index.EF_LADDER", (10,))
+    monkeypatch.setattr("export.list_centres.PROBE_LADDER", (1,))
+    monkeypatch.setattr("export.list_centres.ODD_PROBES", 1)
+    _, facts, search = index_bank(tmp_path, random_bank(3000), queries(200), queries(200, seed=2))
+    assert facts is None
+    assert search != "lists"
+    assert not (tmp_path / LISTS_FILE).exists()
+
+
+def test_a_small_bank_has_no_lists(tmp_path: Path) -> None:
+    assert index_bank(tmp_path, random_bank(800), queries(50), queries(50))[1] is None
+    assert not (tmp_path / LISTS_FILE).exists()
+
+
+def clustered_bank(rows: int, seed: int = 0) -> MemoryBank:
+    """Rows around 20 centres, as patches of a part are."""
+    rng, places = np.random.default_rng(seed), np.random.default_rng(9).normal(size=(20, DIM + 1)) * 4
+    vectors = (places[rng.integers(20, size=rows)] + rng.normal(size=(rows, DIM + 1))).astype(np.float32)
+    zeros, ones = np.zeros(DIM + 1, np.float32), np.ones(DIM + 1, np.float32)
+    arrays = MemoryBankArrays(vectors, zeros, ones, np.zeros(rows, np.int64), np.zeros((rows, 2), np.int64))
+    return MemoryBank(arrays, SearchColumns.alike(np.arange(DIM)))
