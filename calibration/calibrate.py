@@ -164,6 +164,11 @@ def _learn(
     samples = make_pseudo_samples(embedder, painter, track)
     good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_good(unseen[:RECALL_PICTURES])])
     index, lists, fastest = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
+    if options.search == "lists" and lists is None:
+        raise UsageError(
+            f"--search lists: a bank of {built.bank.rows:,} rows has none, as it is too small for them or they would "
+            "miss too much; leave --search out, which takes the fastest"
+        )
     facts = MemoryBankFacts(
         rows=built.bank.rows,
         tap_weights=recipe.tap_weights,

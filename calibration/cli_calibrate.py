@@ -150,7 +150,7 @@ def calibrate(
         click.echo(f"index       ef {index.ef}, recall@1 {index.recall_good:.4f} good, {index.recall_pseudo:.4f} odd")
     if lists := bank.lists:
         click.echo(
-            f"lists       {lists.probes} of {lists.lists} looked into, {lists.excess:.2%} farther than the nearest"
+            f"lists       {lists.probes} of {lists.lists} a patch, {lists.excess:.2%} farther than the nearest row"
         )
     click.echo(f"threshold   {t.image_threshold:.4f}, from {t.held_out_pictures} pictures ({t.method})")
     click.echo(f"worth       {worth}")

@@ -23,17 +23,18 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import hnswlib  # noqa: E402
 from bank_size_plot import plot  # noqa: E402
-from inverted_lists import InvertedLists  # noqa: E402
 
 from calibration.dataset import find_dataset  # noqa: E402
 from calibration.metrics import auroc  # noqa: E402
 from edge import Inspector, Provenance, read_picture  # noqa: E402
 from edge.int8_search import Int8Search  # noqa: E402
+from edge.list_search import ListSearch  # noqa: E402
 from edge.machine import machine_facts, rss_kib  # noqa: E402
 from edge.memory_bank import HnswIndex, standardise  # noqa: E402
 from edge.pictures import iter_picture_paths  # noqa: E402
 from edge.preprocess import resize_square  # noqa: E402
-from export.bank_index import EF_CONSTRUCTION, M_LINKS  # noqa: E402
+from export.bank_index import EF_CONSTRUCTION, M_LINKS, MAX_EXCESS  # noqa: E402
+from export.list_centres import LEAST_ROWS, fewest_probes, list_centres  # noqa: E402
 
 SIDE_PX, STRIDES = 256, (4, 8, 16, 32)
 SIZES, DIMS = (1_000, 10_000, 100_000, 1_000_000), (64, 128, 256, 512)
@@ -41,7 +42,7 @@ MILLION_DIMS = (64, 128)  # more would be hours
 TEST_PICTURES = {1_000: 60, 10_000: 60, 100_000: 40, 1_000_000: 4}  # searched exactly, half of them defects
 TIMED_PICTURES, TOP_SHARE = 4, 0.01
 HNSW_BUILD_S, HNSW_EFS = 60, (16, 32, 64)
-LISTS = {10_000: 64, 100_000: 256, 1_000_000: 1024}
+PROBE_QUERIES = 240  # by which the number of lists to look into is chosen
 ROUNDS = 3
 
 
@@ -127,16 +128,31 @@ def hnsw_within(keys: np.ndarray, limit_s: float) -> HnswIndex | None:
     return HnswIndex(index, HNSW_EFS[0])
 
 
-def searches(keys: np.ndarray) -> Iterator[tuple[str, Callable[[np.ndarray], np.ndarray] | None, dict[str, Any]]]:
+def lists_of(keys: np.ndarray, choosing: np.ndarray) -> ListSearch | None:
+    """As export/bank_index.py builds them; choosing: (n, d) patches; None when they miss too much."""
+    exact = np.linalg.norm(choosing - keys[exact_rows(keys, 0.5 * np.einsum("md,md->m", keys, keys), choosing)], axis=1)
+
+    def excess(search: ListSearch) -> float:
+        found = np.linalg.norm(choosing - keys[search.nearest_rows(choosing)], axis=1)
+        return float((found - exact).sum() / exact.sum())
+
+    centres = list_centres(keys)
+    facts = fewest_probes(keys, centres, excess, MAX_EXCESS)
+    return ListSearch(keys, centres, facts) if facts else None
+
+
+def searches(
+    keys: np.ndarray, choosing: np.ndarray
+) -> Iterator[tuple[str, Callable[[np.ndarray], np.ndarray] | None, dict[str, Any]]]:
     """Name, search, facts of each; None for what was not built."""
     half = 0.5 * np.einsum("md,md->m", keys, keys)
     yield "exact", lambda q: exact_rows(keys, half, q), {"build_s": 0.0, "mib": keys.nbytes / 2**20}
     for name, make, size in (
         ("int8", lambda: Int8Search(keys), keys.nbytes / 4 / 2**20),
-        ("lists", lambda: InvertedLists(keys, LISTS[len(keys)]), None),
+        ("lists", lambda: lists_of(keys, choosing), (keys.nbytes + 12 * len(keys)) / 2**20),
         ("hnsw", lambda: hnsw_within(keys, HNSW_BUILD_S), (keys.nbytes + len(keys) * (M_LINKS * 8 + 16)) / 2**20),
     ):
-        if (name == "lists" and len(keys) not in LISTS) or (name == "hnsw" and len(keys) > 100_000):
+        if (name == "lists" and len(keys) < LEAST_ROWS) or (name == "hnsw" and len(keys) > 100_000):
             continue
         before_kib, started_s = rss_kib(), perf_counter()
         built = make()
@@ -144,7 +160,7 @@ def searches(keys: np.ndarray) -> Iterator[tuple[str, Callable[[np.ndarray], np.
         if built is None:
             yield name, None, facts
             continue
-        facts["mib"] = built.bytes / 2**20 if isinstance(built, InvertedLists) else size
+        facts["mib"] = size
         for ef in HNSW_EFS if name == "hnsw" else (0,):
             if ef:
                 built.set_ef(ef)
@@ -155,7 +171,8 @@ def measure(keys: np.ndarray, tests: np.ndarray, is_defect: np.ndarray) -> list[
     """Every search of one bank. tests: (n, 1024, d) of good pictures and defects in turns."""
     cells: list[dict[str, Any]] = []
     exact: np.ndarray | None = None
-    for name, find, facts in searches(keys):
+    choosing = tests[-6:].reshape(-1, tests.shape[2])[:: 6 * tests.shape[1] // PROBE_QUERIES]
+    for name, find, facts in searches(keys, choosing):
         cell: dict[str, Any] = {"rows": len(keys), "dim": keys.shape[1], "search": name, **facts}
         cells.append(cell)
         if find is None:

@@ -1,4 +1,4 @@
-"""Search of a large bank by inverted lists: rows lie in clusters, and a patch is compared with those of its nearest ones.
+"""Search of a large bank by inverted lists: rows lie in clusters, a patch is compared with those of its nearest.
 
 A row in a cluster that was not looked into is missed, so a distance can come out too long, never too short. The patches
 that look oddest decide the anomaly score: they are looked up a second time, in more clusters.
