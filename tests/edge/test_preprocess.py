@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -50,14 +51,12 @@ def test_the_mean_is_taken_off_before_the_scale(scale: tuple[float, float, float
     assert images[0, :, 3, 3].tolist() == [4 * s for s in scale]
 
 
-def test_both_ways_of_scaling_give_the_same_numbers() -> None:
-    frame_bgr = np.random.default_rng(0).integers(0, 256, (40, 31, 3), dtype=np.uint8)
-    once = to_network_input(frame_bgr, embedding(mean=(127, 127, 127), scale=(1 / 128,) * 3))
+def test_every_pixel_is_scaled_as_opencv_scales_it() -> None:
+    frame_bgr = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    mean, scale = (123.675, 116.28, 103.53), 1 / 58.4
+    images = to_network_input(frame_bgr, embedding(mean=mean, scale=(scale,) * 3))
 
-    nearly_the_same = (1 / 128, 1 / 128, 1 / 128 + 1e-12)  # not all alike: the other branch
-    each = to_network_input(frame_bgr, embedding(mean=(127, 127, 127), scale=nearly_the_same))
-
-    np.testing.assert_allclose(once, each, atol=1e-6)
+    np.testing.assert_allclose(images, cv2.dnn.blobFromImage(frame_bgr, scale, mean=mean, swapRB=True), rtol=1e-6)
 
 
 @pytest.mark.parametrize("frame_hw", [(8, 8), (200, 90), (9, 300), (8, 300), (3, 3)])
