@@ -32,6 +32,7 @@ from edge.list_search import LISTS_FILE
 from edge.manifest import MANIFEST_NAME, BundleManifest, write_manifest
 from edge.memory_bank import BANK_FILE, INDEX_FILE, MemoryBank, MemoryBankArrays
 from edge.pictures import iter_picture_paths, read_picture
+from edge.projected_search import AXES_FILE
 from edge.staging import staged_folder
 from edge.view import View
 
@@ -253,18 +254,18 @@ def _write(
 def _reindexed(
     inspector: Inspector, bank: MemoryBank, pieces: Sequence[GoodSource], folder: Path, index_bank: IndexBank
 ) -> dict[str, Any]:
-    """Index and lists over the grown bank, measured on the added pictures; nothing where there was no index."""
+    """What the grown bank is searched by, measured on the added pictures; nothing where there was no index."""
     old = inspector.manifest.memory_bank
     if old.index is None:
         return {}
-    for name in (INDEX_FILE, LISTS_FILE):
+    for name in (INDEX_FILE, LISTS_FILE, AXES_FILE):
         (folder / name).unlink(missing_ok=True)
     embedder = Embedder(inspector.backbone, inspector.manifest.embedding)
     good = np.concatenate([bank.standardise(e) for e in embedder.embed_good(pieces[:RECALL_PICTURES])])
     samples = make_pseudo_samples(embedder, PseudoPainter.of(pieces, INDEX_PSEUDO_CLASSES, SEED), no_track)
-    index, lists, fastest = index_bank(folder, bank, good, odd_patches(samples, bank), old.index.seed)
-    search = fastest if old.search == "lists" and lists is None else old.search
-    return {"index": index, "lists": lists, "search": search}
+    searches = index_bank(folder, bank, good, odd_patches(samples, bank), old.index.seed)
+    is_gone = {"lists": searches.lists is None, "projected": searches.projection is None}.get(old.search, False)
+    return {**dict(searches), "search": searches.search if is_gone else old.search}
 
 
 def _carry_classes(inspector: Inspector, bundle_id: str, folder: Path) -> None:

@@ -38,12 +38,11 @@ from edge.manifest import (
     MANIFEST_NAME,
     BackendName,
     BundleManifest,
-    IndexFacts,
-    ListFacts,
     MemoryBankFacts,
     PackManifest,
     Precision,
     Search,
+    SearchFacts,
     ThresholdFacts,
     TypingFacts,
     read_manifest,
@@ -59,10 +58,8 @@ RECALL_PICTURES = 16
 class IndexBank(Protocol):
     """The stage that converts a bank to HNSW, see `export.bank_index`."""
 
-    def __call__(
-        self, folder: Path, bank: MemoryBank, good: np.ndarray, pseudo: np.ndarray, seed: int
-    ) -> tuple[IndexFacts, ListFacts | None, Search]:
-        """Write index and lists; their facts, and the fastest search that finds what exact search finds."""
+    def __call__(self, folder: Path, bank: MemoryBank, good: np.ndarray, pseudo: np.ndarray, seed: int) -> SearchFacts:
+        """Write what searches need; their facts, and the fastest that finds what exact search finds."""
 
 
 @dataclass(frozen=True)
@@ -163,20 +160,15 @@ def _learn(
     painter = PseudoPainter.of(unseen, PSEUDO_CLASSES, options.seed)
     samples = make_pseudo_samples(embedder, painter, track)
     good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_good(unseen[:RECALL_PICTURES])])
-    index, lists, fastest = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
-    if options.search == "lists" and lists is None:
-        raise UsageError(
-            f"--search lists: a bank of {built.bank.rows:,} rows has none, as it is too small for them or they would "
-            "miss too much; leave --search out, which takes the fastest"
-        )
+    searches = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
+    if options.search:
+        searches = asked_for(searches, options.search, built.bank.rows)
     facts = MemoryBankFacts(
         rows=built.bank.rows,
         tap_weights=recipe.tap_weights,
         search_dim=built.bank.keys.shape[1],
-        search=options.search or fastest,
         coreset_radius=round(built.coreset_radius, 4),
-        index=index,
-        lists=lists,
+        **dict(searches),
     )
     bank = searched_as(built.bank, facts, folder)
     rate = options.false_reject_rate
@@ -196,6 +188,16 @@ def _learn(
     views = view_slices(embedder.embedding, second_look.embedding)
     typing = calibrate_typing(described.descriptors, described.supports, described.labels, views, options.seed)
     return Learned(sources, judged, built, facts, detection, typing, whitening)
+
+
+def asked_for(searches: SearchFacts, search: Search, rows: int) -> SearchFacts:
+    """With the search that a user asks for; UsageError where the bank has none of its kind."""
+    if (search == "lists" and searches.lists is None) or (search == "projected" and searches.projection is None):
+        raise UsageError(
+            f"--search {search}: this bank of {rows:,} rows has none, as it is too small for it or rows found would be "
+            "too far; leave --search out, which takes the fastest"
+        )
+    return searches.model_copy(update={"search": search})
 
 
 def _write_arrays(folder: Path, learned: Learned) -> None:

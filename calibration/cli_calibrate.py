@@ -148,6 +148,9 @@ def calibrate(
     worth = worth_of_threshold(t.false_reject_rate, t.promised_false_reject_rate, t.held_out_pictures)
     if index:
         click.echo(f"index       ef {index.ef}, recall@1 {index.recall_good:.4f} good, {index.recall_pseudo:.4f} odd")
+    if projection := bank.projection:
+        columns = f"{projection.dims} of {bank.search_dim} columns"
+        click.echo(f"projection  {columns}, {projection.excess:.2%} farther than the nearest row")
     if lists := bank.lists:
         click.echo(
             f"lists       {lists.probes} of {lists.lists} a patch, {lists.excess:.2%} farther than the nearest row"

@@ -76,9 +76,8 @@ def _search(report: BenchReport) -> str:
         f"{SEARCH_ROUNDS} rounds; the bundle uses {bank.search}"
     )
     rows = [["", "ms", "recall@1", "farther by"], ["exact", _ms(search["exact_ms"]), "1", "0"]]
-    for name in ("int8", "lists", "hnsw"):
-        if found := search[name]:
-            rows.append([name, _ms(found["ms"]), f"{found['recall_at_1']:.4f}", f"{found['excess']:.3%}"])
+    for name, found in search["others"].items():
+        rows.append([name, _ms(found["ms"]), f"{found['recall_at_1']:.4f}", f"{found['excess']:.3%}"])
     return f"{title}\n{aligned(rows)}"
 
 

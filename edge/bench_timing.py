@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.bundle import Bundle
+from edge.bundle import Bundle, row_search
 from edge.class_store import ClassStore, Support
 from edge.defect_bank import TaughtPatches
 from edge.inspector import Inspector, StageClock
-from edge.int8_search import Int8Search
-from edge.list_search import ListSearch, load_centres
-from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, RowSearch
+from edge.manifest import Search
+from edge.memory_bank import INDEX_FILE, MemoryBank, RowSearch
 from edge.pictures import FrameBgr
 from edge.preprocess import to_network_input
 from edge.relation import RelationClassifier
@@ -73,13 +73,11 @@ class LatencyFigures:
 
 @dataclass(frozen=True)
 class SearchFigures:
-    """One frame's patches looked up in this bank, one thread; None for what it does not have."""
+    """One frame's patches looked up in this bank, one thread. others: every search that the bundle has, by name."""
 
     queries: int
     exact_ms: Percentiles
-    int8: ApproximateSearch
-    hnsw: ApproximateSearch | None
-    lists: ApproximateSearch | None = None
+    others: dict[str, ApproximateSearch]
 
 
 @dataclass(frozen=True)
@@ -126,37 +124,34 @@ def time_search(inspector: Inspector, frame_bgr: FrameBgr) -> SearchFigures:
     x0, y0, x1, y1 = inspector.view.pieces_xyxy((frame_bgr.shape[0], frame_bgr.shape[1]))[0]
     piece_bgr = np.ascontiguousarray(frame_bgr[y0:y1, x0:x1])
     queries = bank.search.keys(inspector.look(piece_bgr, StageClock(), TaughtPatches.none()).standardised)
-    index, int8 = load_index(inspector.bundle), Int8Search(bank.keys)
-    lists = load_lists(inspector.bundle, bank)
-    exact_ms, int8_ms, hnsw_ms, lists_ms = [], [], [], []
+    searches = other_searches(inspector.bundle, bank)
+    exact_ms: list[float] = []
+    others_ms: dict[Search, list[float]] = {name: [] for name in searches}
     for _ in range(SEARCH_ROUNDS):
         exact_ms.append(_latency_ms(lambda: bank.nearest_rows_exact(queries)))
-        int8_ms.append(_latency_ms(lambda: int8.nearest_rows(queries)))
-        if index is not None:
-            hnsw_ms.append(_latency_ms(lambda: index.nearest_rows(queries)))
-        if lists is not None:
-            lists_ms.append(_latency_ms(lambda: lists.nearest_rows(queries)))
+        for name, search in searches.items():
+            others_ms[name].append(_latency_ms(partial(search.nearest_rows, queries)))
     return SearchFigures(
         queries=len(queries),
         exact_ms=Percentiles.of(exact_ms),
-        int8=_compared(bank, queries, int8, int8_ms),
-        hnsw=_compared(bank, queries, index, hnsw_ms) if index else None,
-        lists=_compared(bank, queries, lists, lists_ms) if lists else None,
+        others={name: _compared(bank, queries, search, others_ms[name]) for name, search in searches.items()},
     )
 
 
-def load_index(bundle: Bundle) -> HnswIndex | None:
-    """The bundle's HNSW index, also when calibration found exact search to be the better choice."""
+def other_searches(bundle: Bundle, bank: MemoryBank) -> dict[Search, RowSearch]:
+    """Every search but the exact one that the bundle has what it takes for, also those that calibration ruled out."""
     facts = bundle.manifest.memory_bank
-    if facts.index is None or INDEX_FILE not in bundle.manifest.files:
-        return None
-    return HnswIndex.load(bundle.folder / INDEX_FILE, facts.search_dim, facts.rows, facts.index.ef)
-
-
-def load_lists(bundle: Bundle, bank: MemoryBank) -> ListSearch | None:
-    """The bundle's inverted lists; small banks have none."""
-    facts = bundle.manifest.memory_bank.lists
-    return ListSearch(bank.keys, load_centres(bundle.folder, bank.keys.shape[1], facts), facts) if facts else None
+    built: dict[Search, object] = {
+        "int8": True,
+        "projected": facts.projection,
+        "lists": facts.lists,
+        "hnsw": facts.index if INDEX_FILE in bundle.manifest.files else None,
+    }
+    return {
+        name: row_search(bank, facts.model_copy(update={"search": name}), bundle.folder)
+        for name, has in built.items()
+        if has
+    }
 
 
 def own_classifier(inspector: Inspector) -> RelationClassifier:

@@ -26,6 +26,7 @@ from edge.memory_bank import (
     RowSearch,
     SearchColumns,
 )
+from edge.projected_search import ProjectedSearch, load_axes
 from edge.second_look import SecondLook
 
 CENTRE_FILE = "descriptor_centre.npy"
@@ -135,13 +136,16 @@ def searched_as(bank: MemoryBank, facts: MemoryBankFacts, folder: Path, threads:
     """The bank with the search that a manifest names; what the search needs lies in `folder`."""
     if facts.search == "exact":
         return bank
-    return MemoryBank(bank.arrays, bank.search, _row_search(bank, facts, folder, threads))
+    return MemoryBank(bank.arrays, bank.search, row_search(bank, facts, folder, threads))
 
 
-def _row_search(bank: MemoryBank, facts: MemoryBankFacts, folder: Path, threads: int) -> RowSearch:
+def row_search(bank: MemoryBank, facts: MemoryBankFacts, folder: Path, threads: int = 1) -> RowSearch:
+    """The search that a manifest names, other than the exact one; BundleError when it has no facts of it."""
     dim = bank.keys.shape[1]
     if facts.search == "int8":
         return Int8Search(bank.keys, threads)
+    if facts.search == "projected" and facts.projection:
+        return ProjectedSearch(bank.keys, load_axes(folder, dim, facts.projection.dims), threads)
     if facts.search == "hnsw" and facts.index:
         return HnswIndex.load(folder / INDEX_FILE, dim, bank.rows, facts.index.ef)
     if facts.search == "lists" and facts.lists:

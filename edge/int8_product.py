@@ -15,6 +15,8 @@ Floats = npt.NDArray[np.float32]
 # rows (N, D) float32 / scale, constants (N, C) uint8 beside them, times columns (D + C, W) int8 -> (N, W) int32.
 # There is no product in it and no pack, so it ships with the code; `python -m export.int8_product` writes it.
 PRODUCT_GRAPH = Path(__file__).with_name("int8_product.onnx")
+# The same after rows / scale times axes (D, p) int8, divided by projected_scale.
+PROJECTED_GRAPH = Path(__file__).with_name("int8_projected_product.onnx")
 QUERY_LEVELS = 127
 ZERO_POINT = 128  # of rows and constants: unsigned times signed is the fast pair on x86
 # Seven bits: with eight, the 16-bit sums of x86 CPUs without VNNI overflow.
@@ -28,10 +30,14 @@ class Int8Product:
     is beyond is cut off. meets: (C,) the levels that the last C numbers of every column are multiplied by.
     """
 
+    graph = PRODUCT_GRAPH
+
     def __init__(self, columns: Floats, scale: float, meets: Sequence[int] = (0,), threads: int = 1) -> None:
-        self._graph = OnnxRuntimeBackend(PRODUCT_GRAPH, threads)
-        self._columns = np.ascontiguousarray(columns, dtype=np.int8)
-        self._scale = np.array(scale, dtype=np.float32)
+        self._backend = OnnxRuntimeBackend(self.graph, threads)
+        self._fixed: Arrays = {
+            "columns": np.ascontiguousarray(columns, dtype=np.int8),
+            "scale": np.array(scale, dtype=np.float32),
+        }
         self._meets = np.array(meets, dtype=np.int16) + ZERO_POINT
         self._constants = np.empty((0, len(meets)), dtype=np.uint8)  # as many rows as were ever asked about
 
@@ -39,10 +45,29 @@ class Int8Product:
         """(N, D) -> (N, W), in units of `scale` times those of the columns."""
         if len(self._constants) < len(rows):
             self._constants = np.tile(self._meets.astype(np.uint8), (len(rows), 1))
-        inputs: Arrays = {
-            "rows": rows,
-            "scale": self._scale,
-            "constants": self._constants[: len(rows)],
-            "columns": self._columns,
-        }
-        return np.asarray(self._graph.run(inputs), dtype=np.int32)
+        inputs = {**self._fixed, "rows": rows, "constants": self._constants[: len(rows)]}
+        return np.asarray(self._backend.run(inputs), dtype=np.int32)
+
+
+class Int8ProjectedProduct(Int8Product):
+    """Rows, projected on fixed axes first, times fixed columns.
+
+    columns: (p + C, W). scale: as above, of a row's projected numbers. axes: (D, p) whole numbers up to KEY_LEVELS, in
+    units of axis_step. row_scale: of a row's own numbers to levels.
+    """
+
+    graph = PROJECTED_GRAPH
+
+    def __init__(
+        self,
+        columns: Floats,
+        scale: float,
+        meets: Sequence[int],
+        axes: npt.NDArray[np.int8],
+        axis_step: float,
+        row_scale: float,
+        threads: int = 1,
+    ) -> None:
+        super().__init__(columns, row_scale, meets, threads)
+        self._fixed["axes"] = axes
+        self._fixed["projected_scale"] = np.array(scale / (row_scale * axis_step), dtype=np.float32)

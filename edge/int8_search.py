@@ -6,6 +6,8 @@ So a score can only come out higher than by exact search, by a few hundredths of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,31 +22,59 @@ BLOCK_CELLS = 1 << 20  # of the product at a time: 4 MiB stay in the cache
 
 
 class Int8Search:
-    """Nearest key by the largest q.k - |k|^2 / 2, in integers.
-
-    The halved square goes in as more columns of each key, which meet QUERY_LEVELS in every query, and a last one that
-    meets 1 and holds what is left.
-    """
+    """Nearest key by the largest q.k - |k|^2 / 2, in integers."""
 
     def __init__(self, keys: Floats, threads: int = 1) -> None:
         """keys: (M, d)."""
-        largest = float(np.abs(keys).max()) or 1.0
-        query_scale, key_scale = QUERY_REACH * largest / QUERY_LEVELS, largest / KEY_LEVELS
-        half_squares = 0.5 * np.einsum("md,md->m", keys, keys, dtype=np.float64)
-        offsets = (half_squares.mean() - half_squares) / (query_scale * key_scale)
-        extra = digits(np.rint(offsets).astype(np.int64))
-        columns = np.concatenate([np.rint(keys / key_scale), extra], axis=1).T  # (F, M)
-        meets = [QUERY_LEVELS] * (extra.shape[1] - 1) + [1]
-        self._product = Int8Product(columns, query_scale, meets, threads)
-        self._block = max(1, BLOCK_CELLS // len(keys))
+        columns = KeyColumns.of(keys)
+        self._product = Int8Product(columns.levels, columns.query_scale, columns.meets, threads)
+        self._block = rows_at_once(len(keys))
 
     def nearest_rows(self, queries: Floats) -> Ints:
         """(N, d) -> rows (N,)."""
-        rows = np.empty(len(queries), dtype=np.int64)
-        for start in range(0, len(queries), self._block):
-            block = slice(start, start + self._block)
-            rows[block] = self._product.of(queries[block]).argmax(axis=1)
-        return rows
+        return nearest_rows(self._product, queries, self._block)
+
+
+@dataclass(frozen=True)
+class KeyColumns:
+    """Keys as whole numbers. levels: (d + C, M). query_scale: of a query's numbers to levels. meets: (C,).
+
+    The halved square of a key goes in as its last columns, which meet QUERY_LEVELS in every query, and one that meets
+    1 and holds what is left.
+    """
+
+    levels: Floats
+    query_scale: float
+    meets: list[int]
+
+    @classmethod
+    def of(cls, keys: Floats) -> KeyColumns:
+        """keys: (M, d)."""
+        largest = float(np.abs(keys).max()) or 1.0
+        query_scale, key_scale = level_scale(largest), largest / KEY_LEVELS
+        half_squares = 0.5 * np.einsum("md,md->m", keys, keys, dtype=np.float64)
+        offsets = (half_squares.mean() - half_squares) / (query_scale * key_scale)
+        extra = digits(np.rint(offsets).astype(np.int64))
+        levels = np.concatenate([np.rint(keys / key_scale), extra], axis=1).T
+        return cls(levels, query_scale, [QUERY_LEVELS] * (extra.shape[1] - 1) + [1])
+
+
+def level_scale(largest: float) -> float:
+    """What a query's numbers are divided by, in a bank whose largest number is `largest`."""
+    return QUERY_REACH * largest / QUERY_LEVELS
+
+
+def rows_at_once(keys: int) -> int:
+    """Queries whose products with so many keys stay in the cache."""
+    return max(1, BLOCK_CELLS // keys)
+
+
+def nearest_rows(product: Int8Product, queries: Floats, block: int) -> Ints:
+    """(N, d) -> rows (N,), `block` queries at a time."""
+    rows = np.empty(len(queries), dtype=np.int64)
+    for start in range(0, len(queries), block):
+        rows[start : start + block] = product.of(queries[start : start + block]).argmax(axis=1)
+    return rows
 
 
 def digits(numbers: Ints) -> Floats:

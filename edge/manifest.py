@@ -26,7 +26,7 @@ BackendName = Literal["onnxruntime", "openvino"]
 BackendChoice = BackendName | Literal["auto"]
 Precision = Literal["fp32", "int8"]
 Target = Literal["x86-vnni", "x86-avx2", "arm64"]
-Search = Literal["hnsw", "int8", "lists", "exact"]
+Search = Literal["hnsw", "int8", "projected", "lists", "exact"]
 
 
 class Facts(pydantic.BaseModel):
@@ -123,10 +123,21 @@ class PackManifest(Facts):
     files: dict[str, FileFacts] = {}
 
 
-class MemoryBankFacts(Facts):
+class SearchFacts(Facts):
+    """How the nearest row of a memory bank is found: what was built for it, and the fastest when it was built.
+
+    search: of those that found what exact search finds.
+    """
+
+    search: Search = "hnsw"
+    index: IndexFacts | None = None
+    lists: ListFacts | None = None
+    projection: ProjectionFacts | None = None
+
+
+class MemoryBankFacts(SearchFacts):
     """The memory bank and its HNSW index (which stores neither space nor dimension itself).
 
-    search: what was fastest on this bank when it was built, of those that found what exact search finds.
     tap_weights: the taps that are searched, and what their features are multiplied by before the distance.
     """
 
@@ -134,10 +145,16 @@ class MemoryBankFacts(Facts):
     tap_weights: dict[str, float]
     space: Literal["l2"] = "l2"
     search_dim: int
-    search: Search = "hnsw"
     coreset_radius: float
-    index: IndexFacts | None = None
-    lists: ListFacts | None = None
+
+
+class ProjectionFacts(Facts):
+    """A search in fewer columns: how many, and how much farther than the nearest row the ones found were, of its
+    distance, on good patches or pseudo-defects, whichever was more.
+    """
+
+    dims: int = pydantic.Field(ge=1)
+    excess: float
 
 
 class ListFacts(Facts):
@@ -259,6 +276,7 @@ class BundleManifest(Facts):
     files: dict[str, FileFacts] = {}
 
 
+SearchFacts.model_rebuild()
 MemoryBankFacts.model_rebuild()
 
 AnyManifest = TypeVar("AnyManifest", PackManifest, BundleManifest)

@@ -136,7 +136,8 @@ def test_all_but_bank_index_and_provenance_stays_as_it_was(bundle_dir: Path, gro
     before, after = contents(bundle_dir), contents(grown[0])
     changed = {name for name in before if before[name] != after[name]}
 
-    assert changed == {"manifest.json", "memory_bank.npz", "memory_bank.hnsw", "provenance.json"}
+    searches = {"memory_bank.hnsw", "memory_bank_axes.npy"}
+    assert changed == {"manifest.json", "memory_bank.npz", "provenance.json", *searches}
     old, new = (read_manifest(folder, BundleManifest) for folder in (bundle_dir, grown[0]))
     assert new.bundle_id != old.bundle_id
     assert new.thresholds == old.thresholds

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from edge.backend import installed_backends
 from edge.bench import Options, RuntimeReport, bench, bundle_sizes, plan_jobs, run_in_fresh_process
 from edge.bench_report import to_text
-from edge.bench_timing import FrameTimings, Percentiles, load_index, time_frames, time_search
+from edge.bench_timing import FrameTimings, Percentiles, other_searches, time_frames, time_search
 from edge.bench_worker import FIRST_VERDICT, Job, generate_frame
 from edge.bundle import Bundle
 from edge.cli import main
@@ -91,20 +91,22 @@ def test_a_frame_is_timed_as_good_and_as_rejected_whatever_it_shows(bundle_dir):
     assert figures.good_ratio == round(figures.good_frame_ms.p50 / figures.bare_backbone_ms.p50, 3)
 
 
-def test_search_is_timed_both_ways_on_the_bundles_own_bank(bundle_dir, bundle):
+def test_every_search_of_the_bundle_is_timed_on_its_own_bank(bundle_dir, bundle):
     inspector = Inspector.load(bundle_dir)
     search = time_search(inspector, generate_frame((96, 64)))
     assert search.queries == math.prod(bundle.manifest.embedding.grid_hw)
-    assert search.hnsw is not None
-    assert min(search.exact_ms.p50, search.int8.ms.p50, search.hnsw.ms.p50) > 0
-    for found in (search.int8, search.hnsw):
+    assert set(search.others) == {"int8", "projected", "hnsw"}
+    assert search.exact_ms.p50 > 0
+    for found in search.others.values():
+        assert found.ms.p50 > 0
         assert 0 < found.recall_at_1 <= 1
         assert 0 <= found.excess < 0.05
 
 
-def test_a_bundle_without_an_index_is_searched_exactly(bundle):
-    bank = bundle.manifest.memory_bank.model_copy(update={"index": None})
-    assert load_index(replace(bundle, manifest=bundle.manifest.model_copy(update={"memory_bank": bank}))) is None
+def test_a_bundle_has_the_searches_that_its_manifest_has_facts_of(bundle):
+    facts = bundle.manifest.memory_bank.model_copy(update={"index": None, "projection": None})
+    plain = replace(bundle, manifest=bundle.manifest.model_copy(update={"memory_bank": facts}))
+    assert list(other_searches(plain, plain.load_memory_bank())) == ["int8"]
 
 
 # the report

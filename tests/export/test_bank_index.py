@@ -11,6 +11,7 @@ import pytest
 from edge.list_search import LISTS_FILE, ListSearch, load_centres
 from edge.manifest import Search
 from edge.memory_bank import INDEX_FILE, HnswIndex, MemoryBank, MemoryBankArrays, RowSearch, SearchColumns
+from edge.projected_search import AXES_FILE, ProjectedSearch, load_axes
 from export.bank_index import (
     EF_LADDER,
     FEW_ROWS,
@@ -48,14 +49,16 @@ def brute_force_recall(folder: Path, bank: MemoryBank, ef: int, patches: np.ndar
 
 def test_the_stated_recall_is_what_a_plain_loop_finds(tmp_path: Path) -> None:
     bank, good, pseudo = random_bank(1500), queries(300), 3 * queries(300, seed=2)
-    facts, _, _ = index_bank(tmp_path, bank, good, pseudo)
+    facts = index_bank(tmp_path, bank, good, pseudo).index
+    assert facts is not None
     assert brute_force_recall(tmp_path, bank, facts.ef, good) == pytest.approx(facts.recall_good, abs=1e-5)
     assert brute_force_recall(tmp_path, bank, facts.ef, pseudo) == pytest.approx(facts.recall_pseudo, abs=1e-5)
 
 
 def test_ef_is_the_smallest_step_of_the_ladder_that_meets_both_recalls(tmp_path: Path) -> None:
     bank, good, pseudo = random_bank(1500), queries(300), 3 * queries(300, seed=2)
-    facts, _, _ = index_bank(tmp_path, bank, good, pseudo)
+    facts = index_bank(tmp_path, bank, good, pseudo).index
+    assert facts is not None
     step = EF_LADDER.index(facts.ef)
     assert step > 0  # random rows are hard enough that the first step does not do
     assert facts.recall_good >= MIN_RECALL_GOOD
@@ -79,19 +82,20 @@ class Mirror:
 def test_a_recall_that_no_ef_reaches_rules_the_graph_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.bank_index.EF_LADDER", (1, 2))
     monkeypatch.setattr("export.bank_index.WORTH_IT", 1e9)  # whatever may be taken is
-    facts, _, search = index_bank(tmp_path, random_bank(3000, dim=48), queries(200, dim=48), queries(200, dim=48))
-    assert facts.ef == 2
-    assert facts.recall_good < MIN_RECALL_GOOD
-    assert search == "int8"
+    found = index_bank(tmp_path, random_bank(3000, dim=48), queries(200, dim=48), queries(200, dim=48))
+    assert found.index is not None
+    assert found.index.ef == 2
+    assert found.index.recall_good < MIN_RECALL_GOOD
+    assert found.search == "int8"
 
 
 def test_integers_that_find_rows_too_far_away_are_ruled_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.bank_index.WORTH_IT", 1e9)
     bank = random_bank(1500, dim=2)
-    assert index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2))[-1] == "hnsw"
+    assert index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2)).search == "hnsw"
     monkeypatch.setattr("export.bank_index.MAX_EXCESS", -1)
     monkeypatch.setattr("export.bank_index.MIN_RECALL_GOOD", 2)
-    assert index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2))[-1] == "exact"
+    assert index_bank(tmp_path, bank, queries(100, dim=2), queries(100, dim=2, seed=2)).search == "exact"
 
 
 def test_few_rows_are_searched_exactly_without_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +145,7 @@ def test_a_large_bank_gets_lists_that_find_nearly_what_exact_search_finds(
     monkeypatch.setattr("export.bank_index.LEAST_ROWS", 2000)
     monkeypatch.setattr("export.bank_index.EF_LADDER", (10,))
     bank, good, pseudo = clustered_bank(3000), clustered_bank(200, seed=1).arrays.vectors, queries(200)
-    _, facts, _ = index_bank(tmp_path, bank, good, pseudo)
+    facts = index_bank(tmp_path, bank, good, pseudo).lists
     assert facts is not None
     assert (facts.lists, facts.odd_probes) == (8, 8 * facts.probes)
     assert facts.excess <= MAX_EXCESS
@@ -155,21 +159,54 @@ def test_lists_that_miss_too_much_are_not_written(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("export.bank_index.EF_LADDER", (10,))
     monkeypatch.setattr("export.list_centres.PROBE_LADDER", (1,))
     monkeypatch.setattr("export.list_centres.ODD_PROBES", 1)
-    _, facts, search = index_bank(tmp_path, random_bank(3000), queries(200), queries(200, seed=2))
-    assert facts is None
-    assert search != "lists"
+    found = index_bank(tmp_path, random_bank(3000), queries(200), queries(200, seed=2))
+    assert found.lists is None
+    assert found.search != "lists"
     assert not (tmp_path / LISTS_FILE).exists()
 
 
 def test_a_small_bank_has_no_lists(tmp_path: Path) -> None:
-    assert index_bank(tmp_path, random_bank(800), queries(50), queries(50))[1] is None
+    assert index_bank(tmp_path, random_bank(800), queries(50), queries(50)).lists is None
     assert not (tmp_path / LISTS_FILE).exists()
+
+
+def test_a_wide_bank_gets_axes_that_find_nearly_what_exact_search_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.search_axes.DIMS_LADDER", (8,))
+    monkeypatch.setattr("export.bank_index.MAX_EXCESS", 0.05)  # these rows are few
+    mixing = 2 * np.random.default_rng(5).normal(size=(6, DIM + 1))
+    rngs = (np.random.default_rng(seed) for seed in range(3))
+    rows, good, pseudo = (
+        (rng.normal(size=(count, 6)) @ mixing + rng.normal(size=(count, DIM + 1))).astype(np.float32)
+        for rng, count in zip(rngs, (600, 200, 200), strict=True)
+    )
+    bank = bank_of(rows)
+    facts = index_bank(tmp_path, bank, good, 2 * pseudo).projection
+    assert facts is not None
+    assert 0 < facts.excess <= 0.05
+    search = ProjectedSearch(bank.keys, load_axes(tmp_path, DIM, 8))
+    worst = max(mean_excess(search, bank, patches) for patches in (good, 2 * pseudo))
+    assert worst == pytest.approx(facts.excess, abs=1e-5)
+
+
+def test_a_bank_whose_rows_vary_in_every_direction_has_no_axes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.search_axes.DIMS_LADDER", (8,))
+    found = index_bank(tmp_path, random_bank(800), queries(100), queries(100))
+    assert found.projection is None
+    assert found.search != "projected"
+    assert not (tmp_path / AXES_FILE).exists()
 
 
 def clustered_bank(rows: int, seed: int = 0) -> MemoryBank:
     """Rows around 20 centres, as patches of a part are."""
     rng, places = np.random.default_rng(seed), np.random.default_rng(9).normal(size=(20, DIM + 1)) * 4
     vectors = (places[rng.integers(20, size=rows)] + rng.normal(size=(rows, DIM + 1))).astype(np.float32)
-    zeros, ones = np.zeros(DIM + 1, np.float32), np.ones(DIM + 1, np.float32)
+    return bank_of(vectors)
+
+
+def bank_of(vectors: np.ndarray) -> MemoryBank:
+    """(M, DIM + 1), of which the last column is not searched."""
+    rows, zeros, ones = len(vectors), np.zeros(DIM + 1, np.float32), np.ones(DIM + 1, np.float32)
     arrays = MemoryBankArrays(vectors, zeros, ones, np.zeros(rows, np.int64), np.zeros((rows, 2), np.int64))
     return MemoryBank(arrays, SearchColumns.alike(np.arange(DIM)))
