@@ -19,6 +19,7 @@ from calibration.thresholds import Threshold, choose_threshold
 from calibration.train_discriminator import (
     FULL_EFFORT,
     MAP_SIGMA_PATCHES,
+    PRECISION,
     Detect,
     Effort,
     normalised_by,
@@ -132,7 +133,7 @@ def on_part(places: PlaceStatistics, part: np.ndarray | None) -> PlaceStatistics
 
 def bound(arrays: DiscriminatorArrays, bank: MemoryBank) -> Discriminator:
     """The network as the device runs it."""
-    return Discriminator(arrays, bank.arrays.vectors, MAP_SIGMA_PATCHES)
+    return Discriminator(arrays, bank.arrays.vectors, MAP_SIGMA_PATCHES, PRECISION)
 
 
 def split(paths: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:

@@ -13,11 +13,12 @@ from calibration.good_pictures import Embedder, GoodSource, Track, no_track
 from calibration.pseudo_samples import PseudoPainter
 from edge.anomaly import Anomaly, PlaceStatistics
 from edge.discriminator import DiscriminatorArrays, distance_features
-from edge.manifest import DiscriminatorFacts
+from edge.manifest import DiscriminatorFacts, Precision
 from edge.memory_bank import MemoryBank
 
 HIDDEN_UNITS = 128
 MAP_SIGMA_PATCHES = 0.7
+PRECISION: Precision = "int8"  # on the device; it is taught in float32
 
 PER_CLASS = 8
 # Bounds what is held in memory, however many good pictures there are.
@@ -116,6 +117,7 @@ def discriminator_facts(good_pictures: int) -> DiscriminatorFacts:
     """What a network taught on so many good pictures is."""
     return DiscriminatorFacts(
         hidden_units=HIDDEN_UNITS,
+        precision=PRECISION,
         map_sigma_patches=MAP_SIGMA_PATCHES,
         good_pictures=min(good_pictures, MAX_GOOD_PICTURES),
         pseudo_pictures=FULL_EFFORT.pseudo_pictures,

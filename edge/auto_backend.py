@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from edge.backend import installed_backends
-from edge.backend_memory import ProbeKey, recall, remember
+from edge.backend_memory import Choice, ProbeKey, recall, remember
 from edge.bundle import Bundle
 from edge.errors import BackendError
 from edge.fresh_process import ask
@@ -67,22 +67,29 @@ class Tried:
 
 def choose_runtime(
     bundle: Bundle, precision: Precision | None = None, threads: int = 1, notify: Notify = say
-) -> Runtime:
-    """Backend and precision to inspect with, remembered or tried now; one line to `notify` says which and why.
+) -> Choice:
+    """What to inspect with, remembered or tried now; one line to `notify` says which and why.
 
     precision: take no other. BackendError when nothing runs.
     """
     backends = installed_backends()
     key = ProbeKey.of(bundle.manifest.bundle_id, backends, precision, threads)
     known = recall(key)
-    if known and known in candidates(bundle, backends, precision):
-        notify(f"--backend auto: {' '.join(known)}, as found before on this machine")
+    if known and known.runtime in candidates(bundle, backends, precision):
+        notify(f"--backend auto: {' '.join(known.runtime)}, as found before on this machine")
         return known
     tried = try_all(bundle, backends, precision, threads)
-    chosen, why = pick(tried, _calibrated(bundle, precision))
-    notify(f"--backend auto: {' '.join(chosen)}, {why}; tried: {'; '.join(map(str, tried))}")
+    runtime, why = pick(tried, _calibrated(bundle, precision))
+    notify(f"--backend auto: {' '.join(runtime)}, {why}; tried: {'; '.join(map(str, tried))}")
+    chosen = Choice(*runtime, products=products_runtime(tried))
     remember(key, chosen)
     return chosen
+
+
+def products_runtime(tried: Sequence[Tried]) -> BackendName:
+    """What multiplies in integers: ONNX Runtime, in which a call costs the least, unless it runs nothing here."""
+    runs = {each.backend for each in tried if each.error is None}
+    return "openvino" if "openvino" in runs and "onnxruntime" not in runs else "onnxruntime"
 
 
 def candidates(bundle: Bundle, backends: Sequence[BackendName], precision: Precision | None) -> list[Runtime]:

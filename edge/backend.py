@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,7 +63,8 @@ class OpenVINOBackend(Backend):
 
     name: BackendName = "openvino"
 
-    def __init__(self, graph: Path, threads: int = 1) -> None:
+    def __init__(self, graph: Path | Callable[[], Any], threads: int = 1) -> None:
+        """graph: a file, or what builds an OpenVINO model once the runtime is known to be there."""
         if not is_installed("openvino"):
             raise BackendError(
                 "OpenVINO is not installed; pip install 'oddkind[openvino]' or use --backend onnxruntime"
@@ -75,17 +78,57 @@ class OpenVINOBackend(Backend):
             "INFERENCE_NUM_THREADS": threads,
         }
         try:
-            compiled = ov.Core().compile_model(str(graph), "CPU", config)
+            compiled = ov.Core().compile_model(str(graph) if isinstance(graph, Path) else graph(), "CPU", config)
             self._request = compiled.create_infer_request()
         except RuntimeError as exc:
             raise BackendError(f"OpenVINO cannot load {graph}: {_first_line(exc)}; export the pack again") from exc
 
     def run(self, inputs: Arrays) -> npt.NDArray[Any]:
+        return np.array(self.run_in_place(inputs), dtype=np.float32)
+
+    def run_in_place(self, inputs: Arrays) -> npt.NDArray[Any]:
+        """The same without a copy: the array is the request's own and holds until the next call."""
         try:
-            results = self._request.infer(inputs, share_inputs=True)
+            return cast(npt.NDArray[Any], self._request.infer(inputs, share_inputs=True, share_outputs=True)[0])
         except (RuntimeError, TypeError) as exc:
             raise BackendError(f"OpenVINO failed: {_first_line(exc)}") from exc
-        return np.array(results[0], dtype=np.float32)  # the request reuses its own output buffer
+
+
+@dataclass(frozen=True)
+class IntegerStep:
+    """Rows rounded to -128..127 after division by `scale`, times (D, W) int8. offsets: (W,) whole numbers to add."""
+
+    scale: float
+    levels: npt.NDArray[np.int8]
+    offsets: npt.NDArray[np.int64] | None = None
+
+
+def openvino_product(steps: Sequence[IntegerStep], rows_count: int, threads: int = 1) -> OpenVINOBackend:
+    """`rows` (rows_count, D) float32 -> through one step after the other -> (rows_count, W) float32, whole numbers.
+
+    OpenVINO multiplies in INT8 only what is constant in the graph, and fastest for a known number of rows, so the graph
+    is made here.
+    """
+
+    def build() -> Any:
+        import openvino as ov
+        from openvino import opset13 as ops
+
+        rows = ops.parameter([rows_count, len(steps[0].levels)], np.float32, name="rows")
+        rows.output(0).set_names({"rows"})
+        numbers = rows
+        for step in steps:
+            low, high = (ops.constant(np.float32(level * step.scale)) for level in (-128, 127))
+            whole = (ops.constant(np.float32(level)) for level in (-128, 127))
+            rounded = ops.fake_quantize(numbers, low, high, *whole, 256)
+            # Weights count as integers only with a scale beside them.
+            levels = ops.multiply(ops.convert(ops.constant(step.levels), np.float32), ops.constant(np.float32(1)))
+            numbers = ops.matmul(rounded, levels, False, False)
+            if step.offsets is not None:
+                numbers = ops.add(numbers, ops.constant(step.offsets[np.newaxis].astype(np.float32)))
+        return ov.Model([numbers], [rows], "integer_product")
+
+    return OpenVINOBackend(build, threads)
 
 
 def load_backend(

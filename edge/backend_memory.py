@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import product
+from itertools import product, starmap
 from pathlib import Path
 from typing import get_args
 
 from edge.machine import cpu_name, usable_cores
 from edge.manifest import BackendName, Precision
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,21 @@ def cache_root() -> Path | None:
         return None
 
 
-def recall(key: ProbeKey) -> tuple[BackendName, Precision] | None:
+@dataclass(frozen=True)
+class Choice:
+    """What to inspect with. products: runtime of search and head, another than the usual where that does not run."""
+
+    backend: BackendName
+    precision: Precision
+    products: BackendName = "onnxruntime"
+
+    @property
+    def runtime(self) -> tuple[BackendName, Precision]:
+        """Of the graphs."""
+        return self.backend, self.precision
+
+
+def recall(key: ProbeKey) -> Choice | None:
     """What was chosen before under this key; None when nothing, or nothing that can be trusted, is there."""
     try:
         document = json.loads(key.path.read_text(encoding="utf-8")) if key.path else None
@@ -69,13 +83,13 @@ def recall(key: ProbeKey) -> tuple[BackendName, Precision] | None:
         return None
     if not isinstance(document, dict) or document.get("key") != asdict(key):
         return None
-    known = product(get_args(BackendName), get_args(Precision))
-    return next((pair for pair in known if list(pair) == [document.get("backend"), document.get("precision")]), None)
+    known = starmap(Choice, product(get_args(BackendName), get_args(Precision), get_args(BackendName)))
+    return next((choice for choice in known if document == {"key": asdict(key), **asdict(choice)}), None)
 
 
-def remember(key: ProbeKey, chosen: tuple[BackendName, Precision]) -> None:
+def remember(key: ProbeKey, chosen: Choice) -> None:
     """Write the choice, whole or not at all."""
-    document = {"key": asdict(key), "backend": chosen[0], "precision": chosen[1]}
+    document = {"key": asdict(key), **asdict(chosen)}
     if key.path is None:
         return
     with suppress(OSError):

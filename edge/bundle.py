@@ -97,8 +97,8 @@ class Bundle:
         head = self.manifest.relation_head
         return load_backend(self.folder, head.graphs, backend or "onnxruntime", "int8") if head else None
 
-    def load_memory_bank(self, threads: int = 1) -> MemoryBank:
-        """The bank, searched as the manifest says."""
+    def load_memory_bank(self, threads: int = 1, backend: BackendName = "onnxruntime") -> MemoryBank:
+        """The bank, searched as the manifest says. backend: for products in integers."""
         facts = self.manifest.memory_bank
         arrays = MemoryBankArrays.load(self.folder / BANK_FILE)
         search = search_columns(self.manifest.embedding, facts.tap_weights)
@@ -107,19 +107,22 @@ class Bundle:
                 f"{self.folder}: memory bank is {arrays.vectors.shape}, the manifest says {facts.rows} rows of "
                 f"{self.manifest.embedding.dim}; calibrate again"
             )
-        return searched_as(MemoryBank(arrays, search), facts, self.folder, threads)
+        return searched_as(MemoryBank(arrays, search), facts, self.folder, threads, backend)
 
     def load_place_statistics(self) -> PlaceStatistics:
         """What good parts show at each place of the patch grid."""
         return PlaceStatistics.load(self.folder / PLACES_FILE, self.manifest.embedding.grid_hw)
 
-    def load_discriminator(self, bank: MemoryBank) -> Discriminator | None:
+    def load_discriminator(
+        self, bank: MemoryBank, threads: int = 1, backend: BackendName = "onnxruntime"
+    ) -> Discriminator | None:
         """The network beside `bank`, or None when there were too few good pictures to teach one."""
         facts, embedding = self.manifest.discriminator, self.manifest.embedding
         if facts is None:
             return None
         arrays = DiscriminatorArrays.load(self.folder / DISCRIMINATOR_FILE, embedding.dim, embedding.grid_hw)
-        return Discriminator(arrays, bank.arrays.vectors, facts.map_sigma_patches)
+        vectors, sigma_patches = bank.arrays.vectors, facts.map_sigma_patches
+        return Discriminator(arrays, vectors, sigma_patches, facts.precision, threads, backend)
 
     def load_descriptor_centre(self) -> npt.NDArray[np.float32]:
         """(F,) mean descriptor of the product's pseudo-defects."""
@@ -132,20 +135,24 @@ class Bundle:
         return np.asarray(centre, dtype=np.float32)
 
 
-def searched_as(bank: MemoryBank, facts: MemoryBankFacts, folder: Path, threads: int = 1) -> MemoryBank:
+def searched_as(
+    bank: MemoryBank, facts: MemoryBankFacts, folder: Path, threads: int = 1, backend: BackendName = "onnxruntime"
+) -> MemoryBank:
     """The bank with the search that a manifest names; what the search needs lies in `folder`."""
     if facts.search == "exact":
         return bank
-    return MemoryBank(bank.arrays, bank.search, row_search(bank, facts, folder, threads))
+    return MemoryBank(bank.arrays, bank.search, row_search(bank, facts, folder, threads, backend))
 
 
-def row_search(bank: MemoryBank, facts: MemoryBankFacts, folder: Path, threads: int = 1) -> RowSearch:
+def row_search(
+    bank: MemoryBank, facts: MemoryBankFacts, folder: Path, threads: int = 1, backend: BackendName = "onnxruntime"
+) -> RowSearch:
     """The search that a manifest names, other than the exact one; BundleError when it has no facts of it."""
     dim = bank.keys.shape[1]
     if facts.search == "int8":
-        return Int8Search(bank.keys, threads)
+        return Int8Search(bank.keys, threads, backend)
     if facts.search == "projected" and facts.projection:
-        return ProjectedSearch(bank.keys, load_axes(folder, dim, facts.projection.dims), threads)
+        return ProjectedSearch(bank.keys, load_axes(folder, dim, facts.projection.dims), threads, backend)
     if facts.search == "hnsw" and facts.index:
         return HnswIndex.load(folder / INDEX_FILE, dim, bank.rows, facts.index.ef)
     if facts.search == "lists" and facts.lists:

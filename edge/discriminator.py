@@ -8,6 +8,7 @@ good patch, and the distances around it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -17,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import BundleError
+from edge.int8_product import Int8Matrix
+from edge.manifest import BackendName, Precision
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -25,6 +28,8 @@ DISCRIMINATOR_FILE = "discriminator.npz"
 # Widths, in patches, at which the distances around a patch are seen.
 SURROUNDINGS_PATCHES = (1.5, 4.0)
 DISTANCE_FEATURES = 2 + len(SURROUNDINGS_PATCHES)
+# A feature beyond this many times the largest number in the bank is cut off in INT8: it is odd as it is.
+PATCH_REACH = 2.0
 
 
 @dataclass(frozen=True)
@@ -65,21 +70,34 @@ class DiscriminatorArrays:
 class Discriminator:
     """The network beside the bank whose residuals it was taught on.
 
-    vectors: (M, D) of the bank. sigma_patches: Gaussian that its map is averaged with.
+    vectors: (M, D) of the bank. sigma_patches: Gaussian that its map is averaged with. precision: of the product with
+    the patches, nearly all of its work.
     """
 
-    def __init__(self, arrays: DiscriminatorArrays, vectors: Floats, sigma_patches: float) -> None:
+    def __init__(
+        self,
+        arrays: DiscriminatorArrays,
+        vectors: Floats,
+        sigma_patches: float,
+        precision: Precision = "fp32",
+        threads: int = 1,
+        backend: BackendName = "onnxruntime",
+    ) -> None:
         self._arrays, self._sigma_patches = arrays, sigma_patches
         # residual = patch - row: one product with the patch, and a look-up of what the row contributes.
-        self._of_patch = np.ascontiguousarray(arrays.patch + arrays.residual)  # (D, H1)
+        of_patch = np.ascontiguousarray(arrays.patch + arrays.residual)  # (D, H1)
+        self._times_patch: Callable[[Floats], Floats] = of_patch.__rmatmul__
+        if precision == "int8":
+            largest = PATCH_REACH * (float(np.abs(vectors).max()) or 1.0)
+            self._times_patch = Int8Matrix(of_patch, largest, threads, backend).of
         self._of_row = arrays.bias - vectors @ arrays.residual  # (M, H1)
 
     def patch_scores(self, standardised: Floats, rows: Ints, distances: Floats, distance_scores: Floats) -> Floats:
         """(N, D), (N,), (N,), (h, w) -> (h, w), in standard deviations over what good parts show at that place."""
-        hidden = standardised @ self._of_patch
+        hidden = self._times_patch(standardised)
         hidden += self._of_row[rows]
         hidden += distance_features(distances, distance_scores) @ self._arrays.distance
-        np.maximum(hidden, 0, out=hidden)  # NaN stays NaN
+        np.maximum(hidden, 0, out=hidden)  # NaN stays NaN, and a patch of it has NaN distances
         logits = (hidden @ self._arrays.output).reshape(distance_scores.shape)
         smoothed = cv2.GaussianBlur(logits, (0, 0), self._sigma_patches) if self._sigma_patches else logits
         return np.asarray((smoothed - self._arrays.mean) / self._arrays.std, dtype=np.float32)

@@ -38,18 +38,19 @@ class Inspector:
         precision: Precision | None = None,
         threads: int = 1,
         classes_path: Path | None = None,
+        products: BackendName = "onnxruntime",
     ) -> None:
-        self.bundle, self.manifest = bundle, bundle.manifest
+        self.bundle, self.manifest, self.products = bundle, bundle.manifest, products
         limit_threads(threads)
         self.backbone = bundle.load_backbone(backend, precision, threads)
         self.precision = precision or bundle.manifest.calibrated_precision
         self.view = View.load(bundle.folder, bundle.manifest)
-        self.bank = bundle.load_memory_bank(threads)
+        self.bank = bundle.load_memory_bank(threads, products)
         self.places = bundle.load_place_statistics()
-        self.discriminator = bundle.load_discriminator(self.bank)
+        self.discriminator = bundle.load_discriminator(self.bank, threads, products)
         second_look = bundle.load_second_look(backend, precision, threads)
         self.describer = Describer(self.bank, second_look, bundle.load_whitening())
-        self.head = bundle.load_relation_head()
+        self.head = bundle.load_relation_head(products)
         self.centre = bundle.load_descriptor_centre()
         self.image_threshold = self.manifest.thresholds.image_threshold
         self.classes_path = classes_path or bundle.classes_path
@@ -64,17 +65,20 @@ class Inspector:
         precision: Precision | None = None,
         threads: int = 1,
         classes_path: Path | None = None,
+        products: BackendName = "onnxruntime",
     ) -> Inspector:
         """Open and check `folder`, then load it. threads: of each stage, for the whole process; 0 means every core.
 
-        backend: `auto` measures, or remembers, which runtime is the fastest here, see `edge.auto_backend`.
+        backend: of the graphs; `auto` measures, or remembers, which runtime is the fastest here, see
+        `edge.auto_backend`. products: of search and head, which `auto` chooses too.
         """
         bundle = Bundle.open(folder)
         if backend == "auto":
             from edge.auto_backend import choose_runtime  # few need it, and it brings subprocess with it
 
-            backend, precision = choose_runtime(bundle, precision, threads)
-        return cls(bundle, backend, precision, threads, classes_path)
+            choice = choose_runtime(bundle, precision, threads)
+            backend, precision, products = choice.backend, choice.precision, choice.products
+        return cls(bundle, backend, precision, threads, classes_path, products)
 
     def inspect(self, frame_bgr: FrameBgr, provenance: Provenance, always_type: bool = False) -> Inspection:
         """(H, W, 3) uint8 BGR -> verdict, odd regions and, when classes are enrolled, their names."""

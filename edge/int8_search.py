@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.int8_product import KEY_LEVELS, QUERY_LEVELS, Int8Product
+from edge.manifest import BackendName
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -24,10 +25,12 @@ BLOCK_CELLS = 1 << 20  # of the product at a time: 4 MiB stay in the cache
 class Int8Search:
     """Nearest key by the largest q.k - |k|^2 / 2, in integers."""
 
-    def __init__(self, keys: Floats, threads: int = 1) -> None:
+    def __init__(self, keys: Floats, threads: int = 1, backend: BackendName = "onnxruntime") -> None:
         """keys: (M, d)."""
         columns = KeyColumns.of(keys)
-        self._product = Int8Product(columns.levels, columns.query_scale, columns.meets, threads)
+        self._product = Int8Product(
+            columns.levels, columns.query_scale, columns.meets, threads=threads, backend=backend
+        )
         self._block = rows_at_once(len(keys))
 
     def nearest_rows(self, queries: Floats) -> Ints:
@@ -70,11 +73,9 @@ def rows_at_once(keys: int) -> int:
 
 
 def nearest_rows(product: Int8Product, queries: Floats, block: int) -> Ints:
-    """(N, d) -> rows (N,), `block` queries at a time."""
-    rows = np.empty(len(queries), dtype=np.int64)
-    for start in range(0, len(queries), block):
-        rows[start : start + block] = product.of(queries[start : start + block]).argmax(axis=1)
-    return rows
+    """(N, d) -> rows (N,), at most `block` queries at a time, each time as many."""
+    parts = np.array_split(queries, -(-len(queries) // block))
+    return np.concatenate([product.of(part).argmax(axis=1) for part in parts])
 
 
 def digits(numbers: Ints) -> Floats:

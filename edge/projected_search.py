@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import BundleError
-from edge.int8_product import KEY_LEVELS, Int8ProjectedProduct
+from edge.int8_product import KEY_LEVELS, Int8Product, Projection
 from edge.int8_search import KeyColumns, level_scale, nearest_rows, rows_at_once
+from edge.manifest import BackendName
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -25,14 +26,12 @@ AXES_FILE = "memory_bank_axes.npy"
 class ProjectedSearch:
     """Nearest projected key by the largest q.k - |k|^2 / 2, in integers."""
 
-    def __init__(self, keys: Floats, axes: Axes, threads: int = 1) -> None:
+    def __init__(self, keys: Floats, axes: Axes, threads: int = 1, backend: BackendName = "onnxruntime") -> None:
         """keys: (M, d). axes: (d, p) whole numbers up to KEY_LEVELS, columns of the same length."""
         step = axis_step(axes)
         columns = KeyColumns.of(keys @ (axes * np.float32(step)))
-        row_scale = level_scale(float(np.abs(keys).max()) or 1.0)
-        self._product = Int8ProjectedProduct(
-            columns.levels, columns.query_scale, columns.meets, axes, step, row_scale, threads
-        )
+        projection = Projection(axes, step, row_scale=level_scale(float(np.abs(keys).max()) or 1.0))
+        self._product = Int8Product(columns.levels, columns.query_scale, columns.meets, projection, threads, backend)
         self._block = rows_at_once(len(keys))
 
     def nearest_rows(self, queries: Floats) -> Ints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from edge.bundle import Bundle
@@ -21,12 +21,15 @@ class InspectorSetting:
     precision: Precision | None = None
     threads: int = 1
     classes_path: Path | None = None
+    products: BackendName = "onnxruntime"
 
     @classmethod
     def of(cls, inspector: Inspector, threads: int = 1) -> InspectorSetting:
         """The setting that a loaded inspector has; how many threads it was given it does not say."""
         name: BackendName = inspector.backbone.name
-        return cls(inspector.bundle.folder, name, inspector.precision, threads, inspector.classes_path)
+        return cls(
+            inspector.bundle.folder, name, inspector.precision, threads, inspector.classes_path, inspector.products
+        )
 
     def resolved(self) -> InspectorSetting:
         """The same with `auto` decided, once and here: rows must not depend on which worker made them."""
@@ -34,12 +37,12 @@ class InspectorSetting:
             return self
         from edge.auto_backend import choose_runtime  # few need it, and it brings subprocess with it
 
-        backend, precision = choose_runtime(Bundle.open(self.bundle), self.precision, self.threads)
-        return replace(self, backend=backend, precision=precision)
+        choice = choose_runtime(Bundle.open(self.bundle), self.precision, self.threads)
+        return replace(self, **asdict(choice))
 
     def load(self) -> Inspector:
         """Open, check and load the bundle."""
-        return Inspector.load(self.bundle, self.backend, self.precision, self.threads, self.classes_path)
+        return Inspector.load(self.bundle, self.backend, self.precision, self.threads, self.classes_path, self.products)
 
     def manifest(self) -> BundleManifest:
         """The checked manifest, without loading a graph."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +18,7 @@ from conftest import run_oddkind
 from edge import auto_backend, fresh_process
 from edge.auto_backend import TOLERANCE, Tried, candidates, choose_runtime, difference, pick, try_all
 from edge.backend import installed_backends
-from edge.backend_memory import ProbeKey, cache_root, recall, remember
+from edge.backend_memory import Choice, ProbeKey, cache_root, recall, remember
 from edge.bundle import Bundle
 from edge.errors import BackendError
 from edge.inspector import Inspector
@@ -25,6 +27,7 @@ from edge.manifest import BackendName, BundleManifest, write_manifest
 both_runtimes = pytest.mark.skipif(len(installed_backends()) < 2, reason="needs both runtimes")
 DIE = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
 OWN = ("onnxruntime", "int8")
+CHOICE = Choice("openvino", "int8", products="openvino")
 
 
 @pytest.fixture(autouse=True)
@@ -87,13 +90,13 @@ def test_the_choice_agrees_with_the_calibrated_runtime_and_scores_like_it(
     bundle: Bundle, good_dir: Path, notices: list[str]
 ) -> None:
     chosen = choose_runtime(bundle, notify=notices.append)
-    assert chosen in candidates(bundle, installed_backends(), None)
+    assert chosen.runtime in candidates(bundle, installed_backends(), None)
     assert len(notices) == 1
-    assert notices[0].startswith(f"--backend auto: {' '.join(chosen)}, ") and "tried: " in notices[0]
+    assert notices[0].startswith(f"--backend auto: {' '.join(chosen.runtime)}, ") and "tried: " in notices[0]
 
 
 def test_a_precision_that_was_asked_for_is_kept(bundle: Bundle, notices: list[str]) -> None:
-    assert choose_runtime(bundle, "fp32", notify=notices.append)[1] == "fp32"
+    assert choose_runtime(bundle, "fp32", notify=notices.append).precision == "fp32"
     assert "int8" not in notices[0]
 
 
@@ -102,7 +105,7 @@ def test_a_runtime_that_dies_by_a_signal_leads_to_the_other_and_a_message(
     bundle: Bundle, notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killing(monkeypatch, "openvino")
-    assert choose_runtime(bundle, notify=notices.append) == OWN
+    assert choose_runtime(bundle, notify=notices.append) == Choice(*OWN)
     assert "openvino int8 does not run (the process was killed by signal 4 (Illegal instruction)" in notices[0]
 
 
@@ -111,7 +114,7 @@ def test_when_the_calibrated_runtime_dies_the_same_precision_of_the_other_is_tak
     bundle: Bundle, notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killing(monkeypatch, "onnxruntime")
-    assert choose_runtime(bundle, notify=notices.append) == ("openvino", "int8")
+    assert choose_runtime(bundle, notify=notices.append) == Choice("openvino", "int8", products="openvino")
     assert "does not run here; scores may have drifted" in notices[0]
     assert "Illegal instruction" in notices[0]
 
@@ -127,7 +130,7 @@ def test_a_graph_that_one_runtime_cannot_load_leads_to_the_other(
     bundle_dir: Path, tmp_path: Path, notices: list[str]
 ) -> None:
     broken = with_broken_graph(bundle_dir, tmp_path / "bundle", "openvino")
-    assert choose_runtime(broken, notify=notices.append)[0] == "onnxruntime"
+    assert choose_runtime(broken, notify=notices.append).backend == "onnxruntime"
     assert "openvino int8 does not run (OpenVINO cannot load" in notices[0]
 
 
@@ -190,8 +193,8 @@ def test_a_second_time_nothing_is_tried(bundle: Bundle, notices: list[str], monk
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
 def test_another_bundle_version_cpu_or_thread_count_is_another_choice(change: dict[str, object]) -> None:
-    remember(key(), OWN)
-    assert recall(key()) == OWN
+    remember(key(), CHOICE)
+    assert recall(key()) == CHOICE
     assert recall(key(**change)) is None
 
 
@@ -205,13 +208,13 @@ def test_a_file_that_cannot_be_read_or_is_another_s_is_ignored_and_replaced(cont
     else:
         path.write_bytes(content)
     assert recall(key()) is None
-    remember(key(), OWN)
-    assert recall(key()) == (None if content is None else OWN)
+    remember(key(), CHOICE)
+    assert recall(key()) == (None if content is None else CHOICE)
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing is left beside it
 
 
 def test_a_remembered_runtime_that_no_longer_exists_is_not_trusted() -> None:
-    remember(key(), OWN)
+    remember(key(), CHOICE)
     path = key().path
     assert path
     path.write_text(json.dumps({**json.loads(path.read_text()), "backend": "tensorrt"}))
@@ -220,7 +223,7 @@ def test_a_remembered_runtime_that_no_longer_exists_is_not_trusted() -> None:
 
 def test_a_cache_that_cannot_be_written_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
-    remember(key(), OWN)
+    remember(key(), CHOICE)
     assert recall(key()) is None
 
 
@@ -236,7 +239,7 @@ def test_the_cache_folder_is_the_user_s(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_an_inspector_loads_what_was_chosen(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    remember(ProbeKey.of(bundle.manifest.bundle_id, installed_backends(), None, 1), ("onnxruntime", "fp32"))
+    remember(ProbeKey.of(bundle.manifest.bundle_id, installed_backends(), None, 1), Choice("onnxruntime", "fp32"))
     inspector = Inspector.load(bundle.folder, "auto")
     assert (inspector.backbone.name, inspector.precision) == ("onnxruntime", "fp32")
     assert "onnxruntime fp32" in capsys.readouterr().err
@@ -247,3 +250,28 @@ def test_the_command_says_on_stderr_what_it_chose(bundle_dir: Path, good_dir: Pa
     assert result.exit_code == 0, result.stderr
     assert result.stderr.startswith("oddkind: --backend auto: ")
     assert json.loads(result.stdout)["verdict"] == "good"
+
+
+@both_runtimes
+def test_where_importing_onnxruntime_kills_the_process_parts_are_inspected_all_the_same(
+    bundle_dir: Path, good_dir: Path, tmp_path: Path
+) -> None:
+    """As on a CPU that lacks an instruction: nothing of that runtime is touched then, search included."""
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").write_text(DIE)
+    bundle = Bundle.open(Path(shutil.copytree(bundle_dir, tmp_path / "bundle")))
+    (bundle.folder / "classes.npz").unlink(missing_ok=True)
+    searched = bundle.manifest.memory_bank.model_copy(update={"search": "int8"})
+    write_manifest(bundle.folder, bundle.manifest.model_copy(update={"memory_bank": searched}))
+    command = [sys.executable, "-m", "edge.cli", "run", str(bundle.folder), "--source", str(good_dir)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    result = subprocess.run(
+        [*command, "--max-frames", "1", "--backend", "auto"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "onnxruntime int8 does not run (the process was killed by signal 4" in result.stderr
+    assert json.loads(result.stdout)["verdict"] in ("good", "defect")

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from edge import int8_search
 from edge.anomaly import PlaceStatistics, detect
-from edge.int8_product import KEY_LEVELS, PRODUCT_GRAPH, QUERY_LEVELS, Int8Product
+from edge.backend import installed_backends
+from edge.int8_product import KEY_LEVELS, PRODUCT_GRAPH, QUERY_LEVELS, Int8Matrix, Int8Product
 from edge.int8_search import Int8Search, digits
-from edge.manifest import ScoreFacts
+from edge.manifest import BackendName, ScoreFacts
 from edge.memory_bank import MemoryBank, MemoryBankArrays, SearchColumns
 from export.int8_product import int8_product_graph
 
@@ -93,11 +94,30 @@ def test_digits_add_up_to_the_number(numbers: list[int]) -> None:
     np.testing.assert_allclose(found @ meets, numbers, atol=1)
 
 
-def test_a_product_can_be_checked_by_hand() -> None:
+@pytest.mark.parametrize("backend", installed_backends())
+def test_a_product_can_be_checked_by_hand(backend: BackendName) -> None:
     columns = np.array([[1, -2], [3, 4], [10, 20], [7, 0]], dtype=np.float32)
-    product = Int8Product(columns, 0.5, meets=[2, -1])
+    product = Int8Product(columns, 0.5, meets=[2, -1], backend=backend)
     rows = np.array([[1.0, -0.5], [0.0, 100.0]], dtype=np.float32)  # 2 and -1 levels; 0 and, cut off, 127
     assert product.of(rows).tolist() == [[2 - 3 + 20 - 7, -4 - 4 + 40], [381 + 20 - 7, 508 + 40]]
+
+
+@pytest.mark.parametrize("backend", installed_backends())
+def test_every_runtime_finds_the_same_rows(backend: BackendName) -> None:
+    keys, queries = clustered(2000, 152, 1), clustered(600, 152, 2, spread=2)
+    found = Int8Search(keys, backend=backend).nearest_rows(queries)
+    assert (
+        found == Int8Search(keys).nearest_rows(queries)
+    ).mean() > 0.999  # a number on the edge is rounded either way
+
+
+@pytest.mark.parametrize("backend", installed_backends())
+def test_a_matrix_in_integers_is_near_the_one_in_float32(backend: BackendName) -> None:
+    rng = np.random.default_rng(0)
+    matrix = (rng.normal(size=(152, 40)) * np.geomspace(0.01, 100, 40)).astype(np.float32)
+    rows = rng.normal(size=(300, 152)).astype(np.float32)
+    off = Int8Matrix(matrix, largest=5, backend=backend).of(rows) - rows @ matrix
+    assert (off.std(axis=0) < 0.03 * (rows @ matrix).std(axis=0)).all()
 
 
 def test_two_products_side_by_side_fit_sixteen_bits() -> None:

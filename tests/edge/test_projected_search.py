@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.backend import installed_backends
 from edge.errors import BundleError
-from edge.int8_product import KEY_LEVELS, PROJECTED_GRAPH, Int8ProjectedProduct
+from edge.int8_product import KEY_LEVELS, PROJECTED_GRAPH, Int8Product, Projection
+from edge.manifest import BackendName
 from edge.memory_bank import MemoryBank, MemoryBankArrays, SearchColumns
 from edge.projected_search import AXES_FILE, ProjectedSearch, axis_step, load_axes
 from export.int8_product import int8_projected_product_graph
@@ -68,10 +70,11 @@ def test_a_patch_that_is_not_a_number_is_not_near_anything() -> None:
     assert np.isnan(distances).tolist() == [False, True, False, False]
 
 
-def test_a_product_can_be_checked_by_hand() -> None:
+@pytest.mark.parametrize("backend", installed_backends())
+def test_a_product_can_be_checked_by_hand(backend: BackendName) -> None:
     axes = np.array([[10, 0], [0, 20], [10, 0]], dtype=np.int8)  # a level of an axis is worth .1: 1, 2 and 1
     columns = np.array([[3, -1], [1, 5], [7, 0]], dtype=np.float32)
-    product = Int8ProjectedProduct(columns, 0.5, [2], axes, axis_step=0.1, row_scale=0.25)
+    product = Int8Product(columns, 0.5, [2], Projection(axes, axis_step=0.1, row_scale=0.25), backend=backend)
     rows = np.array([[1.0, 0.5, -0.5]], dtype=np.float32)  # .5 and 1 when projected: 1 and 2 levels of .5
     assert product.of(rows).tolist() == [[3 + 2 + 14, -1 + 10]]
 

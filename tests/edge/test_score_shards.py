@@ -16,6 +16,7 @@ from s3_server import fresh, upload
 
 from edge import cluster
 from edge import score_anywhere as anywhere
+from edge.backend_memory import Choice
 from edge.errors import OutputError, UsageError
 from edge.file_store import FileStore
 from edge.inspector import Inspector
@@ -221,9 +222,9 @@ def test_auto_is_decided_once_and_handed_out_decided(
 ) -> None:
     asked: list[Any] = []
 
-    def choose(bundle: Any, precision: Any, threads: int) -> tuple[str, str]:
+    def choose(bundle: Any, precision: Any, threads: int) -> Choice:
         asked.append((precision, threads))
-        return "onnxruntime", "fp32"
+        return Choice("onnxruntime", "fp32")
 
     loaded: list[Any] = []
     real = Inspector.load.__func__  # type: ignore[attr-defined]
@@ -247,7 +248,7 @@ def test_auto_is_decided_once_and_handed_out_decided(
 def test_processes_get_the_runtime_that_was_chosen(
     monkeypatch: pytest.MonkeyPatch, bundle_dir: Path, many: Path, one_core: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("edge.auto_backend.choose_runtime", lambda *_: ("onnxruntime", "fp32"))
+    monkeypatch.setattr("edge.auto_backend.choose_runtime", lambda *_: Choice("onnxruntime", "fp32"))
     out = tmp_path / "out"
     summary = anywhere.score_anywhere(InspectorSetting(bundle_dir, "auto"), str(many), str(out), ScoreOptions(jobs=2))
     assert summary.timing and summary.timing["jobs"] == 2
