@@ -118,7 +118,8 @@ class Inspector:
         Piece by piece where the bundle says so, see `edge.view`. taught: others than those of the class store.
         """
         clock, taught = clock or StageClock(), self.taught if taught is None else taught
-        return self.view.see(frame_bgr, lambda picture: self.look(picture, clock, taught))
+        threshold = self.manifest.thresholds.pixel_threshold
+        return self.view.see(frame_bgr, lambda picture: self.look(picture, clock, taught), threshold)
 
     def look(self, picture_bgr: FrameBgr, clock: StageClock, taught: TaughtPatches) -> Anomaly:
         """One picture, through the backbone in one piece."""

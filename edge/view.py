@@ -5,6 +5,7 @@ Without any of them a frame is one picture and nothing here costs anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,9 +18,10 @@ import numpy.typing as npt
 from edge.anomaly import Anomaly, ScoreMap
 from edge.errors import BundleError, PictureError
 from edge.manifest import BundleManifest, Embedding, ScoreFacts, TilingFacts, ViewFacts
+from edge.odd_places import score_tiles
 from edge.pictures import FrameBgr, read_picture
 from edge.regions import BoxXyxy, OddRegion
-from edge.tiling import TilePlan, score_tiles
+from edge.tiling import TilePlan
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -88,15 +90,16 @@ class View:
             )
         return H, W
 
-    def see(self, frame_bgr: FrameBgr, look: LookAt) -> ScoreMap:
-        """The whole frame's map, from one look or from one a tile."""
+    def see(self, frame_bgr: FrameBgr, look: LookAt, pixel_threshold: float = math.inf) -> ScoreMap:
+        """The whole frame's map, from one look or from one a tile and more where it comes near the threshold."""
         if self.is_plain:
             return look(frame_bgr)
         picture_bgr = self.crop(frame_bgr)
         seen: ScoreMap
         if self.tiling:
             plan = self.plan(_hw(picture_bgr))
-            seen, whole = score_tiles(picture_bgr, plan, look, self.score, self.keep(plan.grid_hw)), None
+            keep = self.keep(plan.grid_hw)
+            seen, whole = score_tiles(picture_bgr, plan, look, self.score, keep, pixel_threshold), None
         else:
             seen = whole = look(np.ascontiguousarray(picture_bgr))
         return ViewedMap(seen.patch_scores, self._over_frame(seen.anomaly_map), seen.anomaly_score, whole)
