@@ -25,11 +25,19 @@ class Int8Product:
     """Rows times fixed columns.
 
     columns: (D + C, W) whole numbers up to KEY_LEVELS. scale: of a row's numbers to levels, QUERY_LEVELS at most; what
-    is beyond is cut off. meets: (C,) the levels that the last C numbers of every column are multiplied by.
+    is beyond is cut off. meets: (C,) the levels that the last C numbers of every column are multiplied by. graph:
+    PRODUCT_GRAPH, opened; many products may share it, for opening it takes milliseconds and mebibytes.
     """
 
-    def __init__(self, columns: Floats, scale: float, meets: Sequence[int] = (0,), threads: int = 1) -> None:
-        self._graph = OnnxRuntimeBackend(PRODUCT_GRAPH, threads)
+    def __init__(
+        self,
+        columns: Floats,
+        scale: float,
+        meets: Sequence[int] = (0,),
+        threads: int = 1,
+        graph: OnnxRuntimeBackend | None = None,
+    ) -> None:
+        self._graph = graph or OnnxRuntimeBackend(PRODUCT_GRAPH, threads)
         self._columns = np.ascontiguousarray(columns, dtype=np.int8)
         self._scale = np.array(scale, dtype=np.float32)
         self._meets = np.array(meets, dtype=np.int16) + ZERO_POINT

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edge.backend import OnnxRuntimeBackend
 from edge.int8_product import KEY_LEVELS, QUERY_LEVELS, Int8Product
 
 Floats = npt.NDArray[np.float32]
@@ -26,8 +27,8 @@ class Int8Search:
     meets 1 and holds what is left.
     """
 
-    def __init__(self, keys: Floats, threads: int = 1) -> None:
-        """keys: (M, d)."""
+    def __init__(self, keys: Floats, threads: int = 1, graph: OnnxRuntimeBackend | None = None) -> None:
+        """keys: (M, d). graph: see `Int8Product`."""
         largest = float(np.abs(keys).max()) or 1.0
         query_scale, key_scale = QUERY_REACH * largest / QUERY_LEVELS, largest / KEY_LEVELS
         half_squares = 0.5 * np.einsum("md,md->m", keys, keys, dtype=np.float64)
@@ -35,7 +36,7 @@ class Int8Search:
         extra = digits(np.rint(offsets).astype(np.int64))
         columns = np.concatenate([np.rint(keys / key_scale), extra], axis=1).T  # (F, M)
         meets = [QUERY_LEVELS] * (extra.shape[1] - 1) + [1]
-        self._product = Int8Product(columns, query_scale, meets, threads)
+        self._product = Int8Product(columns, query_scale, meets, threads, graph)
         self._block = max(1, BLOCK_CELLS // len(keys))
 
     def nearest_rows(self, queries: Floats) -> Ints:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edge.anomaly import Anomaly, ScoreMap, enlarge, mean_of_largest
 from edge.manifest import ScoreFacts
+from edge.memory_bank import PlaceYx
 from edge.pictures import FrameBgr
 from edge.tiling import LookAtTile, Tile, TilePlan, ramp
 
@@ -30,7 +31,7 @@ FAINTER = 0.1
 def score_tiles(
     frame_bgr: FrameBgr,
     plan: TilePlan,
-    look: Callable[[FrameBgr], Anomaly],
+    look: Callable[[FrameBgr, PlaceYx], Anomaly],
     score: ScoreFacts,
     keep: Mask | None = None,
     pixel_threshold: float = math.inf,
@@ -42,7 +43,7 @@ def score_tiles(
     """
 
     def look_at(tile: Tile) -> Floats:
-        return look(np.ascontiguousarray(tile.cut(frame_bgr))).patch_scores
+        return look(np.ascontiguousarray(tile.cut(frame_bgr)), (tile.row, tile.column)).patch_scores
 
     patch_scores = plan.joined(look_at, keep)
     patch_scores = from_the_middle(plan, patch_scores, look_at, keep, (1 - FAINTER) * pixel_threshold)

@@ -88,6 +88,10 @@ class TilePlan:
         """The tile with this patch in its middle, as far as the picture goes."""
         return _tile(self.rows, self.columns, self.rows.around(row), self.columns.around(column))
 
+    def place_yx(self, x: int, y: int) -> tuple[int, int]:
+        """Row and column of the first patch of a piece as large as a tile that starts at this pixel."""
+        return self.rows.first_patch(y), self.columns.first_patch(x)
+
     def patches(self, tile: Tile) -> tuple[slice, slice]:
         """Where a tile lies on the picture's grid."""
         h, w = self.tile_hw
@@ -122,6 +126,12 @@ class _Axis:
         """Where a tile with this first patch starts; the last one ends with the picture."""
         last_px = self.side_px - self.tile_px
         return last_px if start == self.starts[-1] else min(start * self.side_px // self.patches, last_px)
+
+    def first_patch(self, start_px: int) -> int:
+        """The other way round, of any piece as large as a tile."""
+        if start_px >= self.side_px - self.tile_px:
+            return self.starts[-1]
+        return min(round(start_px * self.patches / self.side_px), self.starts[-1])
 
     def around(self, patch: int) -> int:
         """First patch of a tile with `patch` in its middle, as far as the picture goes."""

@@ -65,6 +65,7 @@ def test_every_pixel_and_patch_is_covered_and_patches_lie_where_their_pixels_are
         for tile in plan.tiles:
             first = (tile.row, tile.column)[axis]
             assert abs(first * patch_px - tile.box_xyxy[1 - axis]) <= patch_px + 1
+            assert abs(plan.place_yx(*tile.box_xyxy[:2])[axis] - first) <= 1
     ones = plan.joined(lambda tile: np.ones(embedding.grid_hw, np.float32))
     np.testing.assert_allclose(ones, 1, atol=1e-5)
 
