@@ -105,6 +105,8 @@ def add_good(
     it as it was.
     """
     inspector = Inspector.load(bundle)
+    if inspector.view.aligned_plan:
+        raise CalibrationError(f"{bundle}: --add cannot go with --aligned; calibrate again with all good pictures")
     provenance = read_provenance(bundle)
     pictures, unreadable = find_pictures(good)
     seen = {entry["picture_sha256"] for entry in provenance.get("added", [])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,8 @@ REFINE_PICTURES = 200
 REFINE_STEP = 0.75  # 1 is a Lloyd step of k-means: better places, but rare good patches lose their row
 MIN_STD = 1e-6
 MIN_STRIDE = 8
+
+Block = tuple[np.ndarray, np.ndarray]  # standardised patches (n, D), and (n, 3) source, row and column of each
 
 
 def default_tap_weights(embedding: Embedding, taps: Sequence[str] | None = None) -> dict[str, float]:
@@ -53,19 +55,25 @@ def build_bank(
     """Three passes over `paths`: channel statistics, the streaming coreset of all, and one refinement of its rows."""
     mean, std = channel_statistics(embedder, paths[:STATISTICS_PICTURES], track)
     search = search_columns(embedder.embedding, tap_weights)
+
+    def blocks(pictures: Sequence[GoodSource], label: str) -> Iterator[Block]:
+        for source_index, e in track(enumerate(embedder.embed_good(pictures)), label, len(pictures)):
+            yield standardise(e, mean, std), embedder.patch_origins(source_index)
+
     coreset = StreamingCoreset(rows, search)
-    numbered = enumerate(embedder.embed_good(paths))
-    for source_index, embeddings in track(numbered, "memory bank", len(paths)):
-        coreset.add(standardise(embeddings, mean, std), embedder.patch_origins(source_index))
+    for standardised, origins in blocks(paths, "memory bank"):
+        coreset.add(standardised, origins)
+    return refined(coreset, mean, std, blocks(paths[:REFINE_PICTURES], "refinement"))
+
+
+def refined(coreset: StreamingCoreset, mean: np.ndarray, std: np.ndarray, blocks: Iterable[Block]) -> BuiltBank:
+    """The rows that a coreset chose, moved by `refine`. mean, std: (D,) that its patches were standardised with."""
     vectors, origins, radius = coreset.result()
-    bank = MemoryBank(MemoryBankArrays(vectors, mean, std, origins[:, 0], origins[:, 1:]), search)
-    sample = enumerate(embedder.embed_good(paths[:REFINE_PICTURES]))
-    blocks = ((bank.standardise(e), embedder.patch_origins(i)) for i, e in sample)
-    arrays = refine(bank, track(blocks, "refinement", min(len(paths), REFINE_PICTURES)))
-    return BuiltBank(MemoryBank(arrays, search), radius, coreset.peak_pool_rows)
+    bank = MemoryBank(MemoryBankArrays(vectors, mean, std, origins[:, 0], origins[:, 1:]), coreset.search)
+    return BuiltBank(MemoryBank(refine(bank, blocks), coreset.search), radius, coreset.peak_pool_rows)
 
 
-def refine(bank: MemoryBank, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> MemoryBankArrays:
+def refine(bank: MemoryBank, blocks: Iterable[Block]) -> MemoryBankArrays:
     """Move each row REFINE_STEP of the way to the mean of the patches nearest to it; a row without patches stays.
 
     The greedy choice takes patches at the edge of what is normal; between them ordinary surface is left far from

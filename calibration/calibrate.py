@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from calibration.build_bank import BuiltBank, build_bank, default_tap_weights
+from calibration.build_placed_bank import build_placed_bank, placed_search
 from calibration.detection import Detection, calibrate_detection
 from calibration.good_pictures import Embedder, GoodPictures, Track, load_second_look, no_track
 from calibration.pieces import ViewOptions, frame_thresholds, write_mask
@@ -49,6 +50,7 @@ from edge.manifest import (
     write_manifest,
 )
 from edge.memory_bank import BANK_FILE, MemoryBank
+from edge.placed_bank import PlacedBank
 from edge.second_look import SecondLook
 from edge.staging import refuse_taken, staged_folder
 
@@ -90,6 +92,8 @@ class Options:
         if not 0 < self.false_reject_rate < 1:
             raise UsageError(f"--false-reject-rate {self.false_reject_rate}: expected a share between 0 and 1")
         self.view.check()
+        if self.view.aligned and self.search not in (None, "exact", "int8"):
+            raise UsageError(f"--search {self.search}: with --aligned a place's rows are searched by exact or int8")
 
 
 @dataclass(frozen=True)
@@ -156,21 +160,32 @@ def _learn(
     sources = Sources.of(pictures, options.view, embedder.embedding, recipe.score, options.seed)
     fit, held_out = sources.fit, sources.held_out
     unseen = held_out or fit  # a small set has no unseen pictures: its own stand in, and are cross-fitted
-    built = build_bank(embedder, fit, recipe.tap_weights, options.bank_rows, track)
+    view, plan = sources.view, sources.view.aligned_plan
+    if plan and view.tiling:
+        built = build_placed_bank(embedder, fit, recipe.tap_weights, options.bank_rows, plan, view.tiling, track)
+    else:
+        built = build_bank(embedder, fit, recipe.tap_weights, options.bank_rows, track)
     painter = PseudoPainter.of(unseen, PSEUDO_CLASSES, options.seed)
     samples = make_pseudo_samples(embedder, painter, track)
     good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_good(unseen[:RECALL_PICTURES])])
-    searches = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
+    if plan:
+        searches = SearchFacts(search=placed_search(options.bank_rows))
+    else:
+        searches = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
     if options.search:
         searches = asked_for(searches, options.search, built.bank.rows)
     facts = MemoryBankFacts(
         rows=built.bank.rows,
+        rows_a_place=options.bank_rows if plan else None,
         tap_weights=recipe.tap_weights,
         search_dim=built.bank.keys.shape[1],
         coreset_radius=round(built.coreset_radius, 4),
         **dict(searches),
     )
-    bank = searched_as(built.bank, facts, folder)
+    if plan and view.tiling:
+        bank: MemoryBank = PlacedBank.of(built.bank, plan, view.tiling, facts.search == "int8")
+    else:
+        bank = searched_as(built.bank, facts, folder)
     rate = options.false_reject_rate
     tiled = sources.view.tiling is not None
     keep = None if tiled else sources.view.keep(embedder.embedding.grid_hw)
@@ -180,7 +195,7 @@ def _learn(
     )
     judged = len(unseen)
     if sources.frames:
-        look = lambda picture_bgr: detection.detect(embedder.embed(picture_bgr))  # noqa: E731
+        look = lambda picture, place_yx: detection.detect(embedder.embed(picture), place_yx)  # noqa: E731
         thresholds, judged = frame_thresholds(sources.view, look, sources.frames, rate, track)
         detection = replace(detection, thresholds=thresholds)
     reader = RegionReader(embedder, detection.detect, detection.thresholds.pixel.value, bank, second_look)

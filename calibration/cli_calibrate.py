@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 @click.option("--taps", help="Taps the memory bank searches, such as s8,s16.  [default: stride 8 and coarser]")
 @click.option("--tile", "tile_px", type=click.IntRange(32), help="Inspect large pictures in squares of so many pixels.")
 @click.option("--overlap", "overlap_px", type=click.IntRange(0), help="Pixels that tiles share.  [default: a quarter]")
+@click.option("--aligned", is_flag=True, help="With --tile: parts always lie at the same place; each has its own bank.")
 @click.option("--roi", metavar="X,Y,W,H", help="Inspect only this rectangle of every frame, in pixels.")
 @click.option("--mask", type=click.Path(path_type=Path), help="Picture of a frame's size; black in it is ignored.")
 @click.option("--search", type=click.Choice(get_args(Search)), help="[default: the fastest, measured on this bank]")
@@ -80,6 +81,7 @@ def calibrate(
     taps: str | None,
     tile_px: int | None,
     overlap_px: int | None,
+    aligned: bool,
     roi: str | None,
     mask: Path | None,
     search: str | None,
@@ -99,10 +101,15 @@ def calibrate(
     one: for pictures far larger than the backbone's input with defects of some pixels. --roi and --mask say what of a
     frame is inspected at all: white in the mask is, black is not. All three are kept in the bundle.
 
+    With --aligned, for parts that always lie at the same place in the frame, a tile is compared only with what was
+    seen near its place: what is good elsewhere on the part is odd there. The bank then has --bank-rows for each part
+    of the frame as large as a tile, and frames must have the size of the good pictures.
+
     \b
     Example:
       oddkind calibrate pictures/good --pack pack --out bundle
       oddkind calibrate boards --pack pack --out bundle --tile 512 --mask look-here.png
+      oddkind calibrate boards --pack pack --out bundle --tile 256 --aligned
       oddkind calibrate boards/*/template --pack pack --out bundle
       oddkind calibrate pictures/good --tune --budget-ms 10 --pack pack256 --pack pack384 --out bundle
       oddkind calibrate --add rejected/good-1.png rejected/good-2.png --out bundle
@@ -112,8 +119,8 @@ def calibrate(
         add_to_bundle(good, out, even_far, as_json)
         return
     refuse_what_does_not_go_together(packs, even_far, tune, budget_ms, taps)
-    if tune and (tile_px or roi or mask):
-        raise UsageError("--tune compares whole pictures; leave --tile, --roi and --mask out")
+    if tune and (tile_px or roi or mask or aligned):
+        raise UsageError("--tune compares whole pictures; leave --tile, --aligned, --roi and --mask out")
     from calibration.calibrate import Options
     from calibration.calibrate import calibrate as build
     from calibration.pieces import ViewOptions
@@ -128,7 +135,7 @@ def calibrate(
         seed=seed,
         search=search,  # type: ignore[arg-type]
         overwrite=overwrite,
-        view=ViewOptions(tile_px, overlap_px, parse_box(roi, "--roi") if roi else None, mask),
+        view=ViewOptions(tile_px, overlap_px, parse_box(roi, "--roi") if roi else None, mask, aligned),
     )
     pack = packs[0]
     if tune:
@@ -144,7 +151,8 @@ def calibrate(
     index = bank.index
     click.echo(f"bundle      {out}  ({m.bundle_id})")
     click.echo(f"pictures    {m.good_pictures} good, {len(done.unreadable)} left out")
-    click.echo(f"bank        {bank.rows} rows of {bank.search_dim}, searched by {bank.search}")
+    of_places = f", {bank.rows_a_place} a place" if bank.rows_a_place else ""
+    click.echo(f"bank        {bank.rows} rows of {bank.search_dim}{of_places}, searched by {bank.search}")
     worth = worth_of_threshold(t.false_reject_rate, t.promised_false_reject_rate, t.held_out_pictures)
     if index:
         click.echo(f"index       ef {index.ef}, recall@1 {index.recall_good:.4f} good, {index.recall_pseudo:.4f} odd")

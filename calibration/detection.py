@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
 from calibration.build_bank import build_bank
-from calibration.good_pictures import Embedder, GoodSource, Track, no_track, read_good
+from calibration.good_pictures import Embedder, GoodSource, Track, embedded_at, no_track, read_good
 from calibration.part_mask import estimate_part_mask
 from calibration.place_statistics import neutral_places, normalised_as_unseen, place_statistics
 from calibration.recipe import SCORE, Recipe
@@ -28,7 +28,8 @@ from calibration.train_discriminator import (
 from edge.anomaly import Anomaly, PlaceStatistics, detect, enlarge, mean_of_top_fraction
 from edge.discriminator import Discriminator, DiscriminatorArrays
 from edge.manifest import ScoreFacts
-from edge.memory_bank import MemoryBank
+from edge.memory_bank import MemoryBank, PlaceYx
+from edge.view import WHOLE
 
 Item = TypeVar("Item")
 
@@ -60,9 +61,9 @@ class Detection:
     discriminator: DiscriminatorArrays | None
     thresholds: Thresholds
 
-    def detect(self, patch_embeddings: np.ndarray) -> Anomaly:
-        """(N, D) -> what the device would see."""
-        return detect(patch_embeddings, self.bank, self.places, self.recipe.score, self._network)
+    def detect(self, patch_embeddings: np.ndarray, place_yx: PlaceYx = WHOLE) -> Anomaly:
+        """(N, D) of a piece at a place -> what the device would see."""
+        return detect(patch_embeddings, self.bank.near(place_yx), self.places, self.recipe.score, self._network)
 
     @cached_property
     def _network(self) -> Discriminator | None:
@@ -102,13 +103,13 @@ def calibrate_detection(
     places = on_part(statistics(maps), part)
     network = None
     if held_out and recipe.discriminator:
-        distance_only = partial(detect, bank=exact, places=places, score=score)
+        distance_only = distance_detector(exact, places, score)
         network = train_discriminator(embedder, exact, distance_only, fit, seed, track, effort)
         watched = track(held_out, "thresholds", len(held_out))
         logits = logit_maps(embedder, distance_only, bound(network, exact), watched)
         logit_places = on_part(statistics(logits), part)
         if not bank.is_exact:
-            as_on_device = partial(detect, bank=bank, places=places, score=score)
+            as_on_device = distance_detector(bank, places, score)
             logits = logit_maps(embedder, as_on_device, bound(network, bank), held_out)
         unseen = unseen + normalised_as_unseen(logits)
         network = normalised_by(network, logit_places)
@@ -148,15 +149,20 @@ def distance_maps(
     embedder: Embedder, bank: MemoryBank, paths: Iterable[GoodSource], score: ScoreFacts = SCORE
 ) -> np.ndarray:
     """(n, h, w) smoothed patch distances, not yet normalised by place."""
-    neutral = neutral_places(embedder.embedding.grid_hw)
-    return np.stack([detect(e, bank, neutral, score).patch_scores for e in embedder.embed_good(paths)])
+    seen_by = distance_detector(bank, neutral_places(embedder.embedding.grid_hw), score)
+    return np.stack([seen_by(e, place).patch_scores for e, place in embedded_at(embedder, paths)])
+
+
+def distance_detector(bank: MemoryBank, places: PlaceStatistics, score: ScoreFacts) -> Detect:
+    """What the bank alone says of a piece at a place."""
+    return lambda embeddings, place_yx: detect(embeddings, bank.near(place_yx), places, score)
 
 
 def logit_maps(
     embedder: Embedder, distance_only: Detect, network: Discriminator, paths: Iterable[GoodSource]
 ) -> np.ndarray:
     """(n, h, w) smoothed logits of a network that is not yet normalised by place."""
-    seen = (distance_only(e) for e in embedder.embed_good(paths))
+    seen = (distance_only(e, place) for e, place in embedded_at(embedder, paths))
     return np.stack([network.patch_scores(a.standardised, a.nearest_rows, a.distances, a.patch_scores) for a in seen])
 
 

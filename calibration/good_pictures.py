@@ -14,10 +14,12 @@ import numpy as np
 from edge.backend import Backend, load_backend
 from edge.errors import CalibrationError, PictureError
 from edge.manifest import BackendName, Embedding, PackManifest, Precision
+from edge.memory_bank import PlaceYx
 from edge.pictures import FrameBgr, iter_picture_paths, read_picture
 from edge.preprocess import to_network_input
 from edge.regions import BoxXyxy
 from edge.second_look import SecondLook
+from edge.view import WHOLE
 
 Item = TypeVar("Item")
 Track = Callable[[Iterable[Item], str, int], Iterable[Item]]
@@ -27,10 +29,14 @@ MIN_GOOD_PICTURES = 4
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a good picture that goes through the backbone as one. box_xyxy: source pixels."""
+    """A part of a good picture that goes through the backbone as one. box_xyxy: source pixels.
+
+    place_yx: its first patch on the grid of the whole picture.
+    """
 
     path: Path
     box_xyxy: BoxXyxy
+    place_yx: PlaceYx = WHOLE
 
     def read(self) -> FrameBgr:
         """Its pixels, a copy. Pieces of one picture, asked for in a row, decode it once."""
@@ -44,6 +50,11 @@ GoodSource = Path | Piece  # a picture, or a piece of one
 def read_good(source: GoodSource) -> FrameBgr:
     """(H, W, 3) BGR of a picture or of a piece of one."""
     return source.read() if isinstance(source, Piece) else read_picture(source)
+
+
+def place_of(source: GoodSource) -> PlaceYx:
+    """Where in its picture a source lies."""
+    return source.place_yx if isinstance(source, Piece) else WHOLE
 
 
 @lru_cache(maxsize=1)
@@ -121,6 +132,11 @@ class Embedder:
         h, w = self.embedding.grid_hw
         row, column = np.divmod(np.arange(h * w), w)
         return np.stack([np.full(h * w, source_index), row, column], axis=1)
+
+
+def embedded_at(embedder: Embedder, sources: Iterable[GoodSource]) -> Iterator[tuple[np.ndarray, PlaceYx]]:
+    """(N, D) of each source and where it lies, one at a time."""
+    return ((embedder.embed(read_good(source)), place_of(source)) for source in sources)
 
 
 def load_second_look(pack: Path, manifest: PackManifest, backend: BackendName, precision: Precision) -> SecondLook:

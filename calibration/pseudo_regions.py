@@ -26,6 +26,7 @@ from edge.errors import CalibrationError
 from edge.manifest import Embedding
 from edge.pictures import FrameBgr, read_picture
 from edge.second_look import SecondLook
+from edge.view import WHOLE
 
 FALSE_REJECT_RATE = 0.01
 BANK_SHARE = 0.6  # of the pictures; the others are painted on, the bank has never seen them
@@ -99,7 +100,7 @@ def load_product(
     pixel_threshold = choose_thresholds(normalised_as_unseen(maps), FALSE_REJECT_RATE).pixel.value
     return Product(
         name=product_name(pictures.folder),
-        reader=RegionReader(embedder, lambda e: detect(e, bank, places, SCORE), pixel_threshold, bank, second_look),
+        reader=RegionReader(embedder, lambda e, _: detect(e, bank, places, SCORE), pixel_threshold, bank, second_look),
         clean=clean,
         part=estimate_part_mask(clean[:MASK_PICTURES]),
         pictures=len(paths),
@@ -163,7 +164,7 @@ def _paint(product: Product, classes: Sequence[PseudoClass], number: int, seed: 
 def _read(product: Product, defect: Defect, other_bgr: FrameBgr) -> tuple[Views, Views] | None:
     """A region looked at as a support, and a good picture at the same place; None if the region was not found."""
     reader = product.reader
-    anomaly = reader.detect(reader.embedder.embed(defect.frame_bgr))
+    anomaly = reader.detect(reader.embedder.embed(defect.frame_bgr), WHOLE)
     region = reader.strongest_region(anomaly)
     map_h, map_w = anomaly.anomaly_map.shape
     touched = cv2.resize(defect.changed.astype(np.float32), (map_w, map_h), interpolation=cv2.INTER_AREA) > 0

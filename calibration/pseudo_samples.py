@@ -9,18 +9,21 @@ from typing import Any
 import cv2
 import numpy as np
 
-from calibration.good_pictures import Embedder, GoodSource, Track, no_track, read_good
+from calibration.good_pictures import Embedder, GoodSource, Track, no_track, place_of, read_good
 from calibration.part_mask import estimate_part_mask
 from calibration.pseudo_defects import PseudoClass, draw_pseudo_classes
 from calibration.whitening import fit_whitening
 from edge.anomaly import Anomaly
 from edge.descriptor import Whitening, pooling_weights, region_views, support_views
-from edge.memory_bank import MemoryBank
+from edge.memory_bank import MemoryBank, PlaceYx
 from edge.pictures import FrameBgr
 from edge.regions import OddRegion, find_regions
 from edge.second_look import SecondLook
+from edge.view import WHOLE
 
-Detect = Callable[[np.ndarray], Anomaly]  # patch embeddings (N, D) -> what the device would see
+Detect = Callable[
+    [np.ndarray, PlaceYx], Anomaly
+]  # patch embeddings (N, D) of a piece, and where it lies -> what the device would see
 
 Views = tuple[np.ndarray, np.ndarray]  # core (2 D,) and second look (D',) of a region, before whitening
 
@@ -50,8 +53,12 @@ class PseudoPainter:
         """Class number, painted picture, and the pixels (H, W) bool that changed."""
         rng = np.random.default_rng((self.seed, number))
         label = number % len(self.classes)
-        frame_bgr = read_good(self.sources[int(rng.integers(len(self.sources)))])
+        frame_bgr = read_good(self.sources[int(rng.integers(len(self.sources)))])  # the first draw, as in `source`
         return label, *self.classes[label].apply(frame_bgr, rng, _fit(self.part, frame_bgr))
+
+    def source(self, number: int) -> GoodSource:
+        """What picture `number` is painted on."""
+        return self.sources[int(np.random.default_rng((self.seed, number)).integers(len(self.sources)))]
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,11 @@ class RegionReader:
         """Core (2 D,) and the looks (L, D') of a support, see `edge.descriptor.support_views`."""
         return support_views(anomaly, region, weights, frame_bgr, self.bank, self.second_look)
 
-    def views_of_good(self, region: OddRegion, weights: np.ndarray, frame_bgr: FrameBgr) -> Views:
-        """The same region and weights laid on a good picture."""
-        return self.views(self.detect(self.embedder.embed(frame_bgr)), region, weights, frame_bgr)
+    def views_of_good(
+        self, region: OddRegion, weights: np.ndarray, frame_bgr: FrameBgr, place_yx: PlaceYx = WHOLE
+    ) -> Views:
+        """The same region and weights laid on a good picture, or a piece of one that lies at place_yx."""
+        return self.views(self.detect(self.embedder.embed(frame_bgr), place_yx), region, weights, frame_bgr)
 
 
 def describe_samples(
@@ -126,12 +135,13 @@ def describe_samples(
     rng = np.random.default_rng(painter.seed)
     odd, good = [], []
     for sample in track(samples, "typing", len(samples)):
-        anomaly = reader.detect(sample.embeddings)
+        anomaly = reader.detect(sample.embeddings, place_of(painter.source(sample.number)))
         region = reader.strongest_region(anomaly)
         weights = pooling_weights(anomaly.patch_scores, region)
         odd.append(reader.support_views(anomaly, region, weights, painter.paint(sample.number)[1]))
         for number in rng.integers(len(painter.sources), size=GOOD_PER_REGION):
-            good.append(reader.views_of_good(region, weights, read_good(painter.sources[number])))
+            source = painter.sources[number]
+            good.append(reader.views_of_good(region, weights, read_good(source), place_of(source)))
     whitening, (core, looks) = fit_whitening(*stacked(good)), stacked(odd)
     return whitening, DescribedSamples(
         descriptors=whitening.apply(core, looks[:, 0]),

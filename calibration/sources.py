@@ -8,7 +8,7 @@ from pathlib import Path
 
 from calibration.detection import split
 from calibration.good_pictures import GoodPictures, GoodSource, Piece
-from calibration.pieces import FIT_PIECES, HELD_OUT_PIECES, ViewOptions, make_view, pieces_of, split_pictures
+from calibration.pieces import HELD_OUT_PIECES, ViewOptions, fit_pieces, make_view, pieces_of, split_pictures
 from edge.manifest import Embedding, ScoreFacts
 from edge.pictures import read_picture
 from edge.view import View
@@ -39,7 +39,7 @@ class Sources:
         if view.tiling:
             fit_paths, frames = split_pictures(pictures.paths)
             fit, held_out = (
-                pieces_of(view, fit_paths, FIT_PIECES, seed),
+                pieces_of(view, fit_paths, fit_pieces(view), seed),
                 pieces_of(view, frames, HELD_OUT_PIECES, seed),
             )
         else:
@@ -52,7 +52,8 @@ def sources_of(view: View, path: Path) -> list[GoodSource]:
     """All that is learned from in one picture."""
     if view.is_plain:
         return [path]
-    return [Piece(path, box_xyxy) for box_xyxy in view.pieces_xyxy(view.checked_hw(read_picture(path)))]
+    frame_hw = view.checked_hw(read_picture(path))
+    return [Piece(path, box_xyxy, view.place_yx(box_xyxy, frame_hw)) for box_xyxy in view.pieces_xyxy(frame_hw)]
 
 
 def source_name(source: GoodSource, folder: Path) -> str:

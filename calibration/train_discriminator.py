@@ -9,12 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from calibration.good_pictures import Embedder, GoodSource, Track, no_track
+from calibration.good_pictures import Embedder, GoodSource, Track, embedded_at, no_track, place_of
 from calibration.pseudo_samples import PseudoPainter
 from edge.anomaly import Anomaly, PlaceStatistics
 from edge.discriminator import DiscriminatorArrays, distance_features
 from edge.manifest import DiscriminatorFacts, Precision
-from edge.memory_bank import MemoryBank
+from edge.memory_bank import MemoryBank, PlaceYx
 
 HIDDEN_UNITS = 128
 MAP_SIGMA_PATCHES = 0.7
@@ -48,7 +48,8 @@ class Effort:
 
 FULL_EFFORT = Effort()
 
-Detect = Callable[[np.ndarray], Anomaly]  # patch embeddings (N, D) -> the distance map, place-normalised
+# patch embeddings (N, D) of a piece and where it lies -> the distance map, place-normalised
+Detect = Callable[[np.ndarray, PlaceYx], Anomaly]
 
 
 @dataclass(frozen=True)
@@ -195,13 +196,13 @@ def _sampled_pictures(
 ) -> Iterator[PatchSamples]:
     """Good pictures, then painted ones."""
     rng = np.random.default_rng(seed)
-    for embeddings in track(embedder.embed_good(paths), "good patches", len(paths)):
-        anomaly = detect(embeddings)
+    for embeddings, place in track(embedded_at(embedder, paths), "good patches", len(paths)):
+        anomaly = detect(embeddings, place)
         yield _chosen(anomaly, good_patches(anomaly.patch_scores, rng), 0)
     painter = PseudoPainter.of(paths, effort.pseudo_classes, seed)
     for number in track(range(effort.pseudo_pictures), "painted patches", effort.pseudo_pictures):
         _, painted, mask = painter.paint(number)
-        anomaly = detect(embedder.embed(painted))
+        anomaly = detect(embedder.embed(painted), place_of(painter.source(number)))
         cover = _cover(mask, embedder.embedding.grid_hw)
         yield _chosen(anomaly, rng.permutation(np.flatnonzero(cover > PAINTED_SHARE))[:ODD_PATCHES], 1)
         yield _chosen(anomaly, rng.permutation(np.flatnonzero(cover == 0))[:UNPAINTED_PATCHES], 0)

@@ -121,9 +121,12 @@ def time_frames(inspector: Inspector, frame_bgr: FrameBgr, frames: int) -> Laten
 def time_search(inspector: Inspector, frame_bgr: FrameBgr) -> SearchFigures:
     """Every search of the same patches in turns; the bank's own columns and `ef`."""
     bank = inspector.bank
-    x0, y0, x1, y1 = inspector.view.pieces_xyxy((frame_bgr.shape[0], frame_bgr.shape[1]))[0]
+    frame_hw = frame_bgr.shape[0], frame_bgr.shape[1]
+    box_xyxy = x0, y0, x1, y1 = inspector.view.pieces_xyxy(frame_hw)[0]
     piece_bgr = np.ascontiguousarray(frame_bgr[y0:y1, x0:x1])
-    queries = bank.search.keys(inspector.look(piece_bgr, StageClock(), TaughtPatches.none()).standardised)
+    place_yx = inspector.view.place_yx(box_xyxy, frame_hw)
+    seen = inspector.look(piece_bgr, place_yx, StageClock(), TaughtPatches.none())
+    queries = bank.search.keys(seen.standardised)
     searches = other_searches(inspector.bundle, bank)
     exact_ms: list[float] = []
     others_ms: dict[Search, list[float]] = {name: [] for name in searches}

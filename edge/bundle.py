@@ -26,8 +26,10 @@ from edge.memory_bank import (
     RowSearch,
     SearchColumns,
 )
+from edge.placed_bank import PlacedBank
 from edge.projected_search import ProjectedSearch, load_axes
 from edge.second_look import SecondLook
+from edge.view import View
 
 CENTRE_FILE = "descriptor_centre.npy"
 PLACES_FILE = "place_statistics.npz"
@@ -107,7 +109,11 @@ class Bundle:
                 f"{self.folder}: memory bank is {arrays.vectors.shape}, the manifest says {facts.rows} rows of "
                 f"{self.manifest.embedding.dim}; calibrate again"
             )
-        return searched_as(MemoryBank(arrays, search), facts, self.folder, threads, backend)
+        bank, m = MemoryBank(arrays, search), self.manifest
+        plan = View(m.embedding, m.score, m.view, m.tiling).aligned_plan
+        if plan and m.tiling:
+            return PlacedBank.of(bank, plan, m.tiling, facts.search == "int8", threads, backend)
+        return searched_as(bank, facts, self.folder, threads, backend)
 
     def load_place_statistics(self) -> PlaceStatistics:
         """What good parts show at each place of the patch grid."""

@@ -20,6 +20,7 @@ from edge.class_store import ClassStore, read_class_store
 from edge.defect_bank import TaughtPatches, raise_scores
 from edge.descriptor import Describer, view_slices
 from edge.manifest import BackendChoice, BackendName, Precision
+from edge.memory_bank import PlaceYx
 from edge.pictures import FrameBgr
 from edge.preprocess import to_network_input
 from edge.regions import OddRegion, find_regions
@@ -122,16 +123,20 @@ class Inspector:
         Piece by piece where the bundle says so, see `edge.view`. taught: others than those of the class store.
         """
         clock, taught = clock or StageClock(), self.taught if taught is None else taught
-        return self.view.see(frame_bgr, lambda picture: self.look(picture, clock, taught))
+        threshold = self.manifest.thresholds.pixel_threshold
+        return self.view.see(
+            frame_bgr, lambda picture, place_yx: self.look(picture, place_yx, clock, taught), threshold
+        )
 
-    def look(self, picture_bgr: FrameBgr, clock: StageClock, taught: TaughtPatches) -> Anomaly:
-        """One picture, through the backbone in one piece."""
+    def look(self, picture_bgr: FrameBgr, place_yx: PlaceYx, clock: StageClock, taught: TaughtPatches) -> Anomaly:
+        """One picture, through the backbone in one piece; place_yx: where in the frame it lies."""
         with clock.stage("preprocess"):
             images = to_network_input(picture_bgr, self.manifest.embedding)
         with clock.stage("backbone"):
             patch_embeddings = self.backbone.run({"images": images})[0]  # (N, D)
         with clock.stage("memory_bank"):
-            anomaly = detect(patch_embeddings, self.bank, self.places, self.manifest.score, self.discriminator)
+            bank = self.bank.near(place_yx)
+            anomaly = detect(patch_embeddings, bank, self.places, self.manifest.score, self.discriminator)
         if not len(taught):
             return anomaly
         with clock.stage("defect_bank"):
@@ -146,7 +151,9 @@ class Inspector:
     ) -> Closeup:
         """The piece of the frame that `region` is described in, as `detect` would see it alone."""
         taught = self.taught if taught is None else taught
-        return self.view.closeup(frame_bgr, seen, region, lambda picture: self.look(picture, StageClock(), taught))
+        return self.view.closeup(
+            frame_bgr, seen, region, lambda picture, place_yx: self.look(picture, place_yx, StageClock(), taught)
+        )
 
     def describe(self, frame_bgr: FrameBgr, seen: ScoreMap, region: OddRegion) -> npt.NDArray[np.float32]:
         """(F,) descriptor of one odd region, as it is compared with supports."""

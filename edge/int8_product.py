@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class Int8Matrix:
 def _by_onnxruntime(
     levels: Levels, scale: float, meets: npt.NDArray[np.int64], projection: Projection | None, threads: int
 ) -> Callable[[Floats], WholeNumbers]:
-    backend = OnnxRuntimeBackend(PROJECTED_GRAPH if projection else PRODUCT_GRAPH, threads)
+    backend = _opened(PROJECTED_GRAPH if projection else PRODUCT_GRAPH, threads)
     fixed: Arrays = {"columns": levels, "scale": np.array(scale, dtype=np.float32)}
     if projection:
         fixed["axes"] = projection.axes
@@ -109,6 +109,12 @@ def _by_onnxruntime(
         return backend.run({**fixed, "rows": rows, "constants": constants[: len(rows)]})
 
     return product
+
+
+@cache
+def _opened(graph: Path, threads: int) -> OnnxRuntimeBackend:
+    """One for all products: opening it takes milliseconds and mebibytes, and what is multiplied is among its inputs."""
+    return OnnxRuntimeBackend(graph, threads)
 
 
 def _by_openvino(

@@ -138,10 +138,12 @@ class SearchFacts(Facts):
 class MemoryBankFacts(SearchFacts):
     """The memory bank and its HNSW index (which stores neither space nor dimension itself).
 
+    rows_a_place: where each place has a bank of its own, of each part of the picture as large as a tile; rows: of all.
     tap_weights: the taps that are searched, and what their features are multiplied by before the distance.
     """
 
     rows: int
+    rows_a_place: int | None = None
     tap_weights: dict[str, float]
     space: Literal["l2"] = "l2"
     search_dim: int
@@ -229,11 +231,13 @@ class TypingFacts(Facts):
 class TilingFacts(Facts):
     """How a picture is cut into squares that are each inspected as one. Source pixels.
 
-    tile_px: side of a square. overlap_px: what neighbours share at least.
+    tile_px: side of a square. overlap_px: what neighbours share at least. margin_px: of aligned parts; a tile is
+    compared only with bank rows that were seen in it or so near to it, None: with all of them.
     """
 
     tile_px: int = pydantic.Field(ge=32)
     overlap_px: int = pydantic.Field(ge=0)
+    margin_px: int | None = pydantic.Field(default=None, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _advances(self) -> TilingFacts:
@@ -245,7 +249,7 @@ class TilingFacts(Facts):
 class ViewFacts(Facts):
     """What of a frame is inspected: a rectangle, and in it what the mask (a file of the bundle) leaves white.
 
-    frame_hw: of the frames that both were drawn on. roi_xyxy: right and bottom exclusive.
+    frame_hw: of the frames that both were drawn on, or that aligned parts lay in. roi_xyxy: right and bottom exclusive.
     """
 
     frame_hw: tuple[int, int]

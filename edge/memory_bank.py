@@ -8,6 +8,7 @@ their digests have been checked against the manifest.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 from zipfile import BadZipFile
@@ -19,6 +20,7 @@ from edge.errors import BundleError
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+PlaceYx = tuple[int, int]  # row, column of a piece's first patch on the grid of the whole picture
 
 BANK_FILE = "memory_bank.npz"
 INDEX_FILE = "memory_bank.hnsw"
@@ -32,7 +34,8 @@ class MemoryBankArrays:
     """What `memory_bank.npz` holds.
 
     vectors: (M, D) float32, standardised patch embeddings. feature_mean, feature_std: (D,) float32.
-    source_index: (M,) int64 into the sources list. patch_yx: (M, 2) int64 on the patch grid.
+    source_index: (M,) int64 into the sources list. patch_yx: (M, 2) int64 on the patch grid of the source, of the whole
+    picture where each place has a bank of its own.
     """
 
     vectors: Floats
@@ -97,10 +100,13 @@ class MemoryBank:
         self.arrays = arrays
         self.search = search
         self._keys = search.keys(arrays.vectors)  # (M, d)
-        half_norms = 0.5 * np.einsum("md,md->m", self._keys, self._keys)
-        keys_with_norm = np.concatenate([self._keys, -half_norms[:, np.newaxis]], axis=1)
-        self._keys_with_norm_t = np.ascontiguousarray(keys_with_norm.T)  # (d + 1, M)
         self._index = index
+
+    @cached_property
+    def _keys_with_norm_t(self) -> Floats:
+        """(d + 1, M), for exact search."""
+        half_norms = 0.5 * np.einsum("md,md->m", self._keys, self._keys)
+        return np.ascontiguousarray(np.concatenate([self._keys, -half_norms[:, np.newaxis]], axis=1).T)
 
     @property
     def rows(self) -> int:
@@ -120,6 +126,10 @@ class MemoryBank:
     def searched_exactly(self) -> MemoryBank:
         """The same rows without an index."""
         return self if self.is_exact else MemoryBank(self.arrays, self.search)
+
+    def near(self, place_yx: PlaceYx) -> MemoryBank:
+        """What a piece at this place is compared with: everything, but see `edge.placed_bank`."""
+        return self
 
     def standardise(self, patch_embeddings: Floats) -> Floats:
         """(N, D) backbone units -> (N, D), see `standardise`."""

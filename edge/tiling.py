@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.anomaly import Anomaly, ScoreMap, enlarge, mean_of_largest
 from edge.errors import PictureError
-from edge.manifest import Embedding, ScoreFacts, TilingFacts
+from edge.manifest import Embedding, TilingFacts
 from edge.pictures import FrameBgr
 from edge.regions import BoxXyxy
-
-# A frame's strangest places that are looked at once more, at most.
-MORE_LOOKS = 4
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -38,6 +33,9 @@ class Tile:
         """(tile_px, tile_px, 3), a view of the frame."""
         x0, y0, x1, y1 = self.box_xyxy
         return frame_bgr[y0:y1, x0:x1]
+
+
+LookAtTile = Callable[[Tile], Floats]  # -> its patch scores (h, w)
 
 
 @dataclass(frozen=True)
@@ -70,48 +68,34 @@ class TilePlan:
     def inspected(self, keep: Mask | None) -> Iterator[Tile]:
         """Tiles with a patch to look at. keep: (h, w) bool on the picture's grid, None where all of it counts."""
         for tile in self.tiles:
-            if keep is None or keep[self._patches(tile)].any():
+            if keep is None or keep[self.patches(tile)].any():
                 yield tile
 
-    def joined(self, look: Callable[[Tile], Floats], keep: Mask | None = None) -> Floats:
-        """look: a tile -> its patch scores (h, w). All of them on the picture's grid; 0 where nobody looks.
+    def joined(self, look_at: LookAtTile, keep: Mask | None = None) -> Floats:
+        """All tiles' patch scores on the picture's grid; 0 where nobody looks.
 
         Only one tile's features are in memory at a time. NaN stays NaN.
         """
         total, weight = np.zeros(self.grid_hw, np.float32), np.zeros(self.grid_hw, np.float32)
         for tile in self.inspected(keep):
-            patches = self._patches(tile)
-            total[patches] += look(tile) * self.weights
+            patches = self.patches(tile)
+            total[patches] += look_at(tile) * self.weights
             weight[patches] += self.weights
         scores = np.asarray(total / np.where(weight > 0, weight, 1), dtype=np.float32)
-        return self._strangest_from_its_middle(scores if keep is None else scores * keep, look, keep)
+        return scores if keep is None else scores * keep
 
-    def _strangest_from_its_middle(self, scores: Floats, look: Callable[[Tile], Floats], keep: Mask | None) -> Floats:
-        """The same with the strangest place looked at once more, in the middle of a tile, which is what counts.
+    def around(self, row: int, column: int) -> Tile:
+        """The tile with this patch in its middle, as far as the picture goes."""
+        return _tile(self.rows, self.columns, self.rows.around(row), self.columns.around(column))
 
-        So a defect's score does not hang on where the seams are. Again when another place is the strangest then.
-        """
-        looked = set(self.tiles)
-        for _ in range(MORE_LOOKS):
-            row, column = (int(place) for place in np.unravel_index(scores.argmax(), scores.shape))
-            tile = _tile(self.rows, self.columns, self.rows.around(row), self.columns.around(column))
-            if tile in looked:
-                break
-            looked.add(tile)
-            patches = self._patches(tile)
-            seen = look(tile) if keep is None else look(tile) * keep[patches]
-            scores[patches] += self.central * (seen - scores[patches])
-        return scores
+    def place_yx(self, x: int, y: int) -> tuple[int, int]:
+        """Row and column of the first patch of a piece as large as a tile that starts at this pixel."""
+        return self.rows.first_patch(y), self.columns.first_patch(x)
 
-    def _patches(self, tile: Tile) -> tuple[slice, slice]:
+    def patches(self, tile: Tile) -> tuple[slice, slice]:
+        """Where a tile lies on the picture's grid."""
         h, w = self.tile_hw
         return slice(tile.row, tile.row + h), slice(tile.column, tile.column + w)
-
-    @cached_property
-    def central(self) -> Floats:
-        """(h, w) 1 in the middle half of a tile, falling towards its edges."""
-        h, w = self.tile_hw
-        return np.outer(_ramp(h, h // 4), _ramp(w, w // 4)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -136,12 +120,18 @@ class _Axis:
         align = max(1, max(tap.stride for tap in embedding.taps) * in_tile // embedding.input_size)
         step = max(align, (in_tile - overlap) // align * align)
         starts = [*range(0, patches - in_tile, step), patches - in_tile]
-        return cls(side_px, tiling.tile_px, patches, starts, _ramp(in_tile, overlap), align)
+        return cls(side_px, tiling.tile_px, patches, starts, ramp(in_tile, overlap), align)
 
     def first_pixel(self, start: int) -> int:
         """Where a tile with this first patch starts; the last one ends with the picture."""
         last_px = self.side_px - self.tile_px
         return last_px if start == self.starts[-1] else min(start * self.side_px // self.patches, last_px)
+
+    def first_patch(self, start_px: int) -> int:
+        """The other way round, of any piece as large as a tile."""
+        if start_px >= self.side_px - self.tile_px:
+            return self.starts[-1]
+        return min(round(start_px * self.patches / self.side_px), self.starts[-1])
 
     def around(self, patch: int) -> int:
         """First patch of a tile with `patch` in its middle, as far as the picture goes."""
@@ -154,24 +144,8 @@ def _tile(rows: _Axis, columns: _Axis, row: int, column: int) -> Tile:
     return Tile((x, y, x + columns.tile_px, y + rows.tile_px), row, column)
 
 
-def _ramp(patches: int, overlap: int) -> Floats:
+def ramp(patches: int, overlap: int) -> Floats:
     """(n,) 1 in the middle, falling as a squared sine towards both ends over `overlap` patches."""
     from_end = np.minimum(np.arange(patches), np.arange(patches)[::-1]) + 0.5
     risen = np.clip(from_end / max(overlap, 1), 0, 1)
     return np.asarray(np.sin(0.5 * np.pi * risen) ** 2, dtype=np.float32)
-
-
-def score_tiles(
-    frame_bgr: FrameBgr,
-    plan: TilePlan,
-    look: Callable[[FrameBgr], Anomaly],
-    score: ScoreFacts,
-    keep: Mask | None = None,
-) -> ScoreMap:
-    """Every tile through `look`, joined. As many patches decide about the picture as about one tile.
-
-    A defect is as large in a large picture as in a small one; a share of the whole picture would thin it.
-    """
-    patch_scores = plan.joined(lambda tile: look(np.ascontiguousarray(tile.cut(frame_bgr))).patch_scores, keep)
-    counted = max(1, round(score.top_fraction * plan.tile_hw[0] * plan.tile_hw[1]))
-    return ScoreMap(patch_scores, enlarge(patch_scores), mean_of_largest(patch_scores, counted))

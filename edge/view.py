@@ -5,6 +5,7 @@ Without any of them a frame is one picture and nothing here costs anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,14 +18,17 @@ import numpy.typing as npt
 from edge.anomaly import Anomaly, ScoreMap
 from edge.errors import BundleError, PictureError
 from edge.manifest import BundleManifest, Embedding, ScoreFacts, TilingFacts, ViewFacts
+from edge.memory_bank import PlaceYx
+from edge.odd_places import score_tiles
 from edge.pictures import FrameBgr, read_picture
 from edge.regions import BoxXyxy, OddRegion
-from edge.tiling import TilePlan, score_tiles
+from edge.tiling import TilePlan
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-LookAt = Callable[[FrameBgr], Anomaly]
+LookAt = Callable[[FrameBgr, PlaceYx], Anomaly]
 
+WHOLE: PlaceYx = (0, 0)  # where a picture lies that is seen in one piece
 MASK_FILE = "inspection_mask.png"
 
 
@@ -83,22 +87,23 @@ class View:
         if self.facts is not None and self.facts.frame_hw != (H, W):
             drawn_h, drawn_w = self.facts.frame_hw
             raise PictureError(
-                f"the frame is {W} x {H} px, region of interest and mask were drawn on {drawn_w} x {drawn_h}; "
+                f"the frame is {W} x {H} px, {self._bound_by} {drawn_w} x {drawn_h}; "
                 "set the camera as it was, or calibrate again"
             )
         return H, W
 
-    def see(self, frame_bgr: FrameBgr, look: LookAt) -> ScoreMap:
-        """The whole frame's map, from one look or from one a tile."""
+    def see(self, frame_bgr: FrameBgr, look: LookAt, pixel_threshold: float = math.inf) -> ScoreMap:
+        """The whole frame's map, from one look or from one a tile and more where it comes near the threshold."""
         if self.is_plain:
-            return look(frame_bgr)
+            return look(frame_bgr, WHOLE)
         picture_bgr = self.crop(frame_bgr)
         seen: ScoreMap
         if self.tiling:
             plan = self.plan(_hw(picture_bgr))
-            seen, whole = score_tiles(picture_bgr, plan, look, self.score, self.keep(plan.grid_hw)), None
+            keep = self.keep(plan.grid_hw)
+            seen, whole = score_tiles(picture_bgr, plan, look, self.score, keep, pixel_threshold), None
         else:
-            seen = whole = look(np.ascontiguousarray(picture_bgr))
+            seen = whole = look(np.ascontiguousarray(picture_bgr), WHOLE)
         return ViewedMap(seen.patch_scores, self._over_frame(seen.anomaly_map), seen.anomaly_score, whole)
 
     def closeup(self, frame_bgr: FrameBgr, seen: ScoreMap, region: OddRegion, look: LookAt) -> Closeup:
@@ -111,7 +116,11 @@ class View:
         box_xyxy = self._window(region.box_xyxy(_hw(frame_bgr)), _hw(frame_bgr))
         x0, y0, x1, y1 = box_xyxy
         picture_bgr = np.ascontiguousarray(frame_bgr[y0:y1, x0:x1])
-        anomaly = seen.whole if isinstance(seen, ViewedMap) and seen.whole else look(picture_bgr)
+        anomaly = (
+            seen.whole
+            if isinstance(seen, ViewedMap) and seen.whole
+            else look(picture_bgr, self.place_yx(box_xyxy, _hw(frame_bgr)))
+        )
         mask = _cut_mask(region.mask, box_xyxy, _hw(frame_bgr), _hw(anomaly.anomaly_map))
         return Closeup(picture_bgr, anomaly, replace(region, mask=mask))
 
@@ -123,6 +132,29 @@ class View:
         plan = self.plan((bottom - top, right - left))
         boxes = [tile.box_xyxy for tile in plan.inspected(self.keep(plan.grid_hw))]
         return [(x0 + left, y0 + top, x1 + left, y1 + top) for x0, y0, x1, y1 in boxes]
+
+    def place_yx(self, box_xyxy: BoxXyxy, frame_hw: tuple[int, int]) -> PlaceYx:
+        """First patch of a piece of the frame on the grid of what is inspected."""
+        if self.tiling is None:
+            return WHOLE
+        left, top, right, bottom = self._roi(frame_hw)
+        return self.plan((bottom - top, right - left)).place_yx(box_xyxy[0] - left, box_xyxy[1] - top)
+
+    @property
+    def aligned_plan(self) -> TilePlan | None:
+        """Tiles of the frames that were calibrated, where each place has a bank of its own."""
+        if self.tiling is None or self.tiling.margin_px is None:
+            return None
+        if self.facts is None:
+            raise BundleError("manifest: a bank for each place, but no size of frames; calibrate again")
+        left, top, right, bottom = self.facts.roi_xyxy
+        return self.plan((bottom - top, right - left))
+
+    @property
+    def _bound_by(self) -> str:
+        if self.tiling and self.tiling.margin_px is not None:
+            return "each place has a bank of its own, on frames of"
+        return "region of interest and mask were drawn on"
 
     def plan(self, picture_hw: tuple[int, int]) -> TilePlan:
         """Tiles of a picture that has been cropped already."""

@@ -65,6 +65,7 @@ def test_every_pixel_and_patch_is_covered_and_patches_lie_where_their_pixels_are
         for tile in plan.tiles:
             first = (tile.row, tile.column)[axis]
             assert abs(first * patch_px - tile.box_xyxy[1 - axis]) <= patch_px + 1
+            assert abs(plan.place_yx(*tile.box_xyxy[:2])[axis] - first) <= 1
     ones = plan.joined(lambda tile: np.ones(embedding.grid_hw, np.float32))
     np.testing.assert_allclose(ones, 1, atol=1e-5)
 
@@ -101,10 +102,11 @@ def test_tiles_that_nobody_looks_at_are_not_looked_at(embedding: Embedding) -> N
 def test_a_defect_on_a_seam_is_one_region_with_the_score_it_has_in_the_middle(
     tiled_bundle_dir: Path, boards_dir: Path
 ) -> None:
-    """The same mark on the same surroundings, at eight places relative to the tiles."""
+    """The same mark on the same surroundings, at eight places relative to the tiles, beside a stranger one."""
     inspector = Inspector.load(tiled_bundle_dir)
     board_bgr = read_picture(sorted(boards_dir.iterdir())[0])
-    cv2.ellipse(board_bgr, (300, 310), (26, 16), 30, 0, 360, (30, 30, 200), cv2.FILLED, cv2.LINE_AA)
+    cv2.rectangle(board_bgr, (405, 205), (440, 240), (255, 0, 255), cv2.FILLED)
+    cv2.ellipse(board_bgr, (300, 310), (26, 16), 30, 0, 360, (100, 60, 60), cv2.FILLED, cv2.LINE_AA)
     peaks, scores = [], []
     for right, down in product((0, 64, 128, 192), (0, 96)):
         frame_bgr = cv2.copyMakeBorder(board_bgr, down, 192 - down, right, 192 - right, cv2.BORDER_REFLECT)
@@ -114,10 +116,11 @@ def test_a_defect_on_a_seam_is_one_region_with_the_score_it_has_in_the_middle(
         assert len(regions) == 1
         peaks.append(regions[0].peak_score)
         scores.append(seen.anomaly_score)
+        assert regions[0].peak_score < seen.anomaly_map.max()
     assert len(inspector.view.pieces_xyxy((832, 832))) == 16
     for values in (np.array(peaks), np.array(scores)):
         off = np.abs(values / np.median(values) - 1)
-        assert (off < 0.02).mean() >= 0.75 and off.max() < 0.06, values
+        assert off.max() < 0.02, values
 
 
 def test_the_features_of_one_tile_at_a_time_are_in_memory(bundle_dir: Path) -> None:

@@ -164,8 +164,11 @@ def test_more_good_large_pictures_can_be_added(tiled_bundle_dir: Path, boards_di
         (["--roi", "600,0,100,100"], "expected x,y,w,h inside"),
         (["--roi", "1,2,3"], "expected four whole numbers"),
         (["--roi", "0,0,100,100", "--tile", "256"], "100 x 100 px, tiles of 256 px"),
-        (["--tile", "256", "--tune"], "leave --tile, --roi and --mask out"),
+        (["--tile", "256", "--tune"], "leave --tile, --aligned, --roi and --mask out"),
         (["--mask", "absent.png"], "absent.png"),
+        (["--aligned"], "--aligned goes with --tile"),
+        (["--tile", "256", "--aligned", "--search", "hnsw"], "--search hnsw: with --aligned"),
+        (["--tile", "256", "--aligned", "--bank-rows", "500000"], "for each of 9 places are more than 1000000"),
     ],
 )
 def test_what_does_not_go_together_is_said_in_one_line(
