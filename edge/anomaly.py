@@ -64,8 +64,8 @@ class ScoreMap:
 
 
 @dataclass(frozen=True)
-class Anomaly(ScoreMap):
-    """What the bank says of a picture that went through the backbone as one.
+class Neighbours:
+    """Patches of a picture and the good ones that are most like them.
 
     standardised: (N, D). nearest_rows: (N,) bank rows. distances: (N,) to them.
     """
@@ -73,6 +73,18 @@ class Anomaly(ScoreMap):
     standardised: Floats
     nearest_rows: Ints
     distances: Floats
+
+    @classmethod
+    def of(cls, patch_embeddings: Floats, bank: MemoryBank) -> Neighbours:
+        """(N, D) patch embeddings, looked up in the bank."""
+        standardised = bank.standardise(patch_embeddings)
+        distances, rows = bank.nearest(standardised)
+        return cls(standardised, rows, distances)
+
+
+@dataclass(frozen=True)
+class Anomaly(ScoreMap, Neighbours):
+    """What the bank says of a picture that went through the backbone as one."""
 
 
 def detect(
@@ -83,16 +95,23 @@ def detect(
     discriminator: Discriminator | None = None,
 ) -> Anomaly:
     """(N, D) patch embeddings -> Anomaly."""
-    standardised = bank.standardise(patch_embeddings)
-    distances, rows = bank.nearest(standardised)
-    smoothed = smooth(distances.reshape(places.mean.shape), score.map_sigma_patches)
+    return judge(Neighbours.of(patch_embeddings, bank), places, score, discriminator)
+
+
+def judge(
+    found: Neighbours, places: PlaceStatistics, score: ScoreFacts, discriminator: Discriminator | None = None
+) -> Anomaly:
+    """Distances -> map and score."""
+    smoothed = smooth(found.distances.reshape(places.mean.shape), score.map_sigma_patches)
     patch_scores = (smoothed - places.mean) / places.std
     if discriminator is not None:
-        patch_scores = patch_scores + discriminator.patch_scores(standardised, rows, distances, patch_scores)
+        patch_scores = patch_scores + discriminator.patch_scores(
+            found.standardised, found.nearest_rows, found.distances, patch_scores
+        )
     return Anomaly(
-        standardised=standardised,
-        nearest_rows=rows,
-        distances=distances,
+        standardised=found.standardised,
+        nearest_rows=found.nearest_rows,
+        distances=found.distances,
         patch_scores=patch_scores,
         anomaly_map=enlarge(patch_scores),
         anomaly_score=mean_of_top_fraction(patch_scores, score.top_fraction),

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from edge.anomaly import Anomaly, ScoreMap, detect
+from edge.anomaly import Anomaly, Neighbours, ScoreMap, judge
 from edge.bundle import Bundle
 from edge.class_store import ClassStore, read_class_store
 from edge.defect_bank import TaughtPatches, raise_scores
@@ -135,8 +135,9 @@ class Inspector:
         with clock.stage("backbone"):
             patch_embeddings = self.backbone.run({"images": images})[0]  # (N, D)
         with clock.stage("memory_bank"):
-            bank = self.bank.near(place_yx)
-            anomaly = detect(patch_embeddings, bank, self.places, self.manifest.score, self.discriminator)
+            found = Neighbours.of(patch_embeddings, self.bank.near(place_yx))
+        with clock.stage("map"):
+            anomaly = judge(found, self.places, self.manifest.score, self.discriminator)
         if not len(taught):
             return anomaly
         with clock.stage("defect_bank"):

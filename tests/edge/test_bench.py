@@ -27,7 +27,7 @@ from edge.pictures import write_picture
 from edge.text_table import aligned
 
 SMALL = Options(frames=3, frame_wh=(96, 64))
-STAGES = ["preprocess", "backbone", "memory_bank", "regions", "typing", "record"]
+STAGES = ["preprocess", "backbone", "memory_bank", "map", "regions", "typing", "record"]
 
 
 @pytest.fixture(scope="module")

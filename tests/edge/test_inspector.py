@@ -18,7 +18,7 @@ from edge.manifest import BackendName
 from edge.pictures import read_picture
 from edge.result import UNKNOWN, Inspection, Provenance, record_schema
 
-STAGES = ["preprocess", "backbone", "memory_bank", "regions", "typing"]
+STAGES = ["preprocess", "backbone", "memory_bank", "map", "regions", "typing"]
 
 
 @pytest.fixture
