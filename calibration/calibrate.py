@@ -164,10 +164,7 @@ def _learn(
     fit, held_out = sources.fit, sources.held_out
     unseen = held_out or fit  # a small set has no unseen pictures: its own stand in, and are cross-fitted
     view, plan = sources.view, sources.view.aligned_plan
-    if plan and view.tiling:
-        built = build_placed_bank(embedder, fit, recipe.tap_weights, options.bank_rows, plan, view.tiling, track)
-    else:
-        built = build_bank(embedder, fit, recipe.tap_weights, options.bank_rows, track)
+    built = _build(embedder, sources, recipe, options.bank_rows, track)
     painter = PseudoPainter.of(unseen, PSEUDO_CLASSES, options.seed)
     samples = make_pseudo_samples(embedder, painter, track)
     good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_good(unseen[:RECALL_PICTURES])])
@@ -210,6 +207,14 @@ def _learn(
     views = view_slices(embedder.embedding, second_look.embedding)
     typing = calibrate_typing(described.descriptors, described.supports, described.labels, views, options.seed)
     return Learned(sources, judged, built, facts, detection, typing, whitening)
+
+
+def _build(embedder: Embedder, sources: Sources, recipe: Recipe, rows: int, track: Track[Any]) -> BuiltBank:
+    """One bank, or one for each place of aligned parts; searched exactly so far."""
+    view, plan = sources.view, sources.view.aligned_plan
+    if plan and view.tiling:
+        return build_placed_bank(embedder, sources.fit, recipe.tap_weights, rows, plan, view.tiling, track)
+    return build_bank(embedder, sources.fit, recipe.tap_weights, rows, track)
 
 
 def _write_arrays(folder: Path, learned: Learned) -> None:
