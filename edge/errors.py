@@ -13,6 +13,9 @@ OddkindError                  a person can act on it: the text says expected, go
 └── ExportError               a backbone or head that cannot become a pack
 """
 
+import zipfile
+import zlib
+
 
 class OddkindError(Exception):
     """Base of every error we raise on purpose; `exit_code` is what the command line ends with."""
@@ -60,3 +63,8 @@ class CalibrationError(OddkindError):
 
 class ExportError(OddkindError):
     """A backbone or relation head cannot be turned into a model pack."""
+
+
+# What numpy raises for an .npz that is cut off or scribbled on. A flipped bit can call a member encrypted or packed in
+# a way that nobody knows (RuntimeError) or in one that it is not (zlib.error).
+UNREADABLE_NPZ = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
