@@ -38,8 +38,8 @@ class RecordsOutput(Output):
     """
 
     file: Annotated[Path, pydantic.BeforeValidator(_file_or_stdout)]
-    max_mb: float | None = pydantic.Field(default=None, ge=0.001, le=1_000_000)
     daily: bool = False
+    max_mb: float | None = pydantic.Field(default=None, ge=0.001, le=1_000_000)
     keep: int | None = pydantic.Field(default=None, ge=1, le=1_000_000)
 
     @pydantic.model_validator(mode="after")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ def as_path(value: Any, info: pydantic.ValidationInfo) -> Any:
     if value.startswith("~"):
         raise ValueError("expected a path without '~': a service may have another home; write the folder out")
     folder = (info.context or {}).get("folder")
-    return Path(os.path.abspath(folder / value)) if folder else Path(value)  # noqa: PTH100  # links stay as they are
+    return Path(folder / value) if folder else Path(value)
 
 
 StationPath = Annotated[Path, pydantic.BeforeValidator(as_path)]

@@ -24,6 +24,7 @@ MAX_DEPTH = 20
 _SHOWN_CHARACTERS = 80
 # Of such a key not even a wrong value is shown.
 _SECRET_KEY = re.compile(r"pas+w|pwd|secret|token|key$|credential", re.IGNORECASE)
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _VARIABLE = re.compile(r"(\$?)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -62,7 +63,7 @@ class Document:
         text = self._texts.get(where)
         if text is None:
             return None
-        shown = "***" if _SECRET_KEY.search(str(where[-1])) else redacted(text)
+        shown = "***" if where and _SECRET_KEY.search(str(where[-1])) else hidden(text)
         return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}..."
 
     def complain(self, where: Where, text: str) -> None:
@@ -92,7 +93,13 @@ class Document:
 
 def dotted(where: Where) -> str:
     """`("cameras", 0, "source")` -> `cameras[0].source`."""
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in where).removeprefix(".")
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{hidden(key)}" for key in where).removeprefix(".")
+
+
+def hidden(text: str) -> str:
+    """Text without the password of an address in it; where a space or colon is missing, one may stand in a key."""
+    address = _ADDRESS.search(text)
+    return text[: address.start()] + redacted(text[address.start() :]) if address else redacted(text)
 
 
 def read_yaml(path: Path) -> Document:
@@ -149,6 +156,8 @@ def _forbidden(text: str) -> Iterator[Problem]:
 def _syntax_problem(exc: yaml.MarkedYAMLError) -> Problem:
     mark = exc.problem_mark or exc.context_mark
     text = f"not YAML: {exc.problem or exc.context}".replace("\n", " ")
+    if "tag" in text:  # it quotes the text after '!', which may be a password
+        text = "not YAML: '!' begins a tag; put text that begins with it in quotes"
     if r"'\t'" in text:
         text += "; indent with spaces"
     elif "mapping values are not allowed" in text:

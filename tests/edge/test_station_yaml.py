@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.station_check import check_station
 from edge.station_yaml import MAX_BYTES, dotted, parse_yaml, read_yaml
 
 
@@ -51,6 +52,7 @@ WRONG = {
     "deep": ("[" * 5000, "1:21: nested more than 20 deep"),
     "control character": ("a: 1\nb: \x01", "2: a character that YAML does not allow: U+0001"),
     "foreign tag": ("\na: !!python/object:os.system x", "2: a: cannot be read as a value"),
+    "tag of nobody": ("a: !hunter2!x 1", "1:4: not YAML: '!' begins a tag; put text that begins with it in quotes"),
     "no such date": ("a: 2026-13-45", "1: a: cannot be read as a value; put it in quotes if it is text"),
     "a list as key": ("? [1]\n: 2", "1: a key must be a plain word"),
     "key twice": ("a: 1\nb: 2\na: 3", "3: a: is given twice, first in line 1"),
@@ -110,3 +112,25 @@ def test_what_is_shown_hides_passwords_and_variables(monkeypatch: pytest.MonkeyP
     assert document.shown(("password",)) == "***"
     assert document.shown(("c",)) == "x" * 80 + "..."
     assert document.shown(("d",)) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "cameras: [source:rtsp://u:hunter2@c/1]",
+        "cameras:\n  - source:rtsp://u:hunter2@c/1",
+        "rtsp://u:hunter2@c/1: x",
+        "rtsp://u:hunter2@c/1:",
+        "bundle: 1\nbundle: rtsp://u:hunter2@c/1: x",
+        "password: !hunter2! x",
+        "password: !hunter2 x",
+        "token: [hunter2",
+        "max_frames: rtsp://u:hunter2@c/1",
+    ],
+)
+def test_a_slip_of_the_pen_does_not_show_a_password(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "station.yaml"
+    path.write_text(content)
+    lines = check_station(path).lines()
+    assert lines
+    assert "hunter2" not in "".join(lines)
