@@ -137,7 +137,9 @@ def _from_flags(
         )
     except ValidationError as exc:
         first = exc.errors()[0]
-        raise click.UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", ctx) from exc
+        raise click.UsageError(
+            f"{'.'.join(map(str, first['loc']))}: {first.get('ctx', {}).get('error', first['msg'])}", ctx
+        ) from exc
 
 
 def _missing(ctx: click.Context, name: str, hint: str | None = None) -> click.MissingParameter:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pydantic
 
-from edge.camera_address import is_live, redacted
+from edge.camera_address import EXPECTED, is_live, redacted
 from edge.camera_faults import FaultLimits
 from edge.live_camera import LOST_AFTER_S
 from edge.manifest import BackendChoice, Precision
@@ -24,6 +24,8 @@ def _as_source(value: Any, info: pydantic.ValidationInfo) -> Any:
     """A camera number may be written as a number; a file or folder is meant as every other path is."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
+    if value == "":
+        raise ValueError(f"expected {EXPECTED}")
     return value if not isinstance(value, str) or is_live(value) else str(as_path(value, info))
 
 

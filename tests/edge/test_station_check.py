@@ -158,7 +158,7 @@ ALONE = {
     "a number as path": (LEAST.replace("bundle: bundle", "bundle: 7"), "1: bundle: expected a path; got 7"),
     "rotated stdout": (LEAST.replace("'-'", "'-', daily: true"), "3: outputs.records: max_mb, daily and keep are for"),
     "no address": (with_camera("source: rtsp://"), "2: cameras[0].source: rtsp:// and then nothing"),
-    "empty source": (with_camera("source: ''"), "2: cameras[0].source: expected a path"),
+    "empty source": (with_camera("source: ''"), "2: cameras[0].source: expected a camera number, /dev"),
     "name with a slash": (with_camera("source: 0, name: a/b"), "2: cameras[0].name: expected 1 to 60 letters"),
     "lost file": (with_camera("source: pictures, lost_after_s: 3"), "2: cameras[0].lost_after_s: is for live cameras"),
     "named as another": (
