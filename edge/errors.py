@@ -2,6 +2,7 @@
 
 OddkindError                  a person can act on it: the text says expected, got and what to do
 ├── UsageError                wrong flags or an impossible combination (exit code 2)
+├── StationError              a station file that is wrong, or missing
 ├── PictureError              a file that is not a picture we can inspect
 ├── BundleError               a pack, bundle or class store that is missing, broken or does not fit
 ├── BackendError              the runtime (ONNX Runtime, OpenVINO) cannot load or run a graph
@@ -27,6 +28,10 @@ class UsageError(OddkindError):
     """The command cannot mean anything as given."""
 
     exit_code = 2
+
+
+class StationError(OddkindError):
+    """A station file is missing, or describes nothing that could run."""
 
 
 class PictureError(OddkindError):

@@ -201,6 +201,9 @@ WRONG: dict[str, tuple[list[str], int, str]] = {
     "annotated is a file": (["--source", "{good}", "--annotated", "{tmp}/file.txt"], 1, "annotated frames"),
     "annotated feeds back": (["--source", "{tmp}", "--annotated", "{tmp}/new"], 2, "lies in the source folder"),
     "broken classes": (["--source", "{good}", "--classes", "{tmp}/file.txt"], 1, "class store"),
+    "source of no letters": (["--source", ""], 2, "source: expected a camera number, /dev/videoN"),
+    "thousands of threads": (["--source", "{good}", "--threads", "5000"], 2, "threads: Input should be less than"),
+    "lost after nan": (["--source", "{good}", "--lost-after", "nan"], 2, "lost_after_s: Input should be"),
     "unknown backend": (["--source", "{good}", "--backend", "tensorrt"], 2, "--backend"),
 }
 
