@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ class OnePerLine(click.types.StringParamType):
 )
 @classes_option
 @click.option("--out", default="-", show_default=True, metavar="FILE|-", help="Append records here; -: stdout.")
+@click.option(
+    "--database",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="SQLite file that gets a row for every inspection; created when absent.",
+)
 @click.option("--annotated", type=click.Path(path_type=Path), metavar="DIR", help="Frames with their verdict drawn.")
 @click.option("--keep-annotated", type=click.IntRange(1), default=1000, show_default=True, help="Newest N stay.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many records.")
@@ -54,6 +61,7 @@ def run(
     sources: tuple[str, ...],
     classes_path: Path | None,
     out: str,
+    database: Path | None,
     **options: Any,
 ) -> None:
     """Inspect what a camera sees: one JSON line a frame.
@@ -73,6 +81,11 @@ def run(
     from edge.notify import say
     from edge.station import Station, run_station
 
-    summary = run_station(Station(bundle, sources, classes_path, None if out == "-" else Path(out), **options))
+    station = Station(bundle, sources, classes_path, None if out == "-" else Path(out), **options)
+    if database:
+        from edge.database_sink import DatabaseSettings
+
+        station = replace(station, database=DatabaseSettings(file=database))
+    summary = run_station(station)
     say(str(summary))
     ctx.exit(1 if summary.failed else 0)

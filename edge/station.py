@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.camera import open_camera
 from edge.camera_address import printable, redacted, url_scheme
@@ -20,12 +21,20 @@ from edge.notify import Notify, say
 from edge.run_summary import RunSummary
 from edge.sinks import AnnotatedFrameSink, JsonLinesSink, Sink
 
+if TYPE_CHECKING:
+    from edge.database_sink import DatabaseSettings
+    from edge.mqtt import MqttSettings
+    from edge.webhook import WebhookSettings
+
 KEEP_ANNOTATED = 1000
 
 
 @dataclass(frozen=True)
 class Station:
-    """What `oddkind run` is told. sources: at least one. out: None is stdout. threads: 0 means every core."""
+    """What `oddkind run` is told. sources: at least one. out: None is stdout. threads: 0 means every core.
+
+    mqtt, webhook: need a database, where records wait until they are delivered.
+    """
 
     bundle: Path
     sources: tuple[str, ...]
@@ -40,6 +49,9 @@ class Station:
     backend: BackendChoice | None = None
     precision: Precision | None = None
     threads: int = 1
+    database: DatabaseSettings | None = None
+    mqtt: MqttSettings | None = None
+    webhook: WebhookSettings | None = None
 
 
 def run_station(station: Station, notify: Notify = say) -> RunSummary:
@@ -54,6 +66,10 @@ def run_station(station: Station, notify: Notify = say) -> RunSummary:
         if s.annotated:
             names = [camera.name for camera in cameras] if len(cameras) > 1 else []
             sinks.append(opened.enter_context(AnnotatedFrameSink(s.annotated, s.keep_annotated, notify, names)))
+        if s.database or s.mqtt or s.webhook:
+            from edge.outputs import open_outputs  # brings what few stations need
+
+            sinks.append(opened.enter_context(open_outputs(s.database, s.mqtt, s.webhook, notify)))
         return run(cameras, inspector, sinks, s.max_frames, stop, s.always_type, notify)
 
 
