@@ -62,12 +62,16 @@ def in_state(path: Path, state: str, receiver: str) -> list[str]:
 
 
 def main(path: str, mqtt_port: str, webhook_url: str, per_s: str) -> None:
-    """Write records until killed, `per_s` a second; the loop's own time for each goes to stdout at the end of input."""
+    """Write records until killed, `per_s` a second; what each cost the loop goes to stdout, in ms."""
     mqtt = MqttSettings(host="127.0.0.1", port=int(mqtt_port), thumbnails=True) if int(mqtt_port) else None
     webhook = WebhookSettings(url=webhook_url, secret="s3cret", timeout_s=2.0) if webhook_url != "-" else None
 
+    def tell(what: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(what) + "\n")  # in one piece, from whatever thread
+        sys.stdout.flush()
+
     def notify(text: str) -> None:
-        print(json.dumps({"notice": text}), flush=True)
+        tell({"notice": text})
 
     with open_outputs(DatabaseSettings(file=Path(path)), mqtt, webhook, notify) as sink:
         frame_id = 0
@@ -75,7 +79,7 @@ def main(path: str, mqtt_port: str, webhook_url: str, per_s: str) -> None:
             inspection = an_inspection(frame_id, "defect" if frame_id % 10 == 0 else "good")
             started_s = time.perf_counter()
             sink.write(inspection, FRAME_BGR)
-            print(json.dumps({"ms": (time.perf_counter() - started_s) * 1e3}), flush=True)
+            tell({"ms": (time.perf_counter() - started_s) * 1e3})
             frame_id += 1
             time.sleep(1 / float(per_s))
 

@@ -1,0 +1,108 @@
+"""All outputs together: killed at random moments, and put together as a station."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from time import sleep
+
+import pytest
+from delivery import Delivery, gaps
+from edge_processes import wait_for
+from mosquitto import Mosquitto, Subscriber, free_port
+from output_records import in_state, query, stored, write
+from webhook_server import WebhookServer
+
+from edge.database_sink import DatabaseSettings
+from edge.errors import UsageError
+from edge.mqtt import MqttSettings
+from edge.outputs import open_outputs
+from edge.station import Station, run_station
+from edge.webhook import WebhookSettings
+
+KILLS = 6
+IN_FLIGHT = 20  # MQTT messages that may be repeated after a kill
+
+
+def receivers(broker: Mosquitto | int, url: str) -> tuple[MqttSettings, WebhookSettings]:
+    port = broker if isinstance(broker, int) else broker.port
+    return MqttSettings(host="127.0.0.1", port=port), WebhookSettings(url=url, timeout_s=2.0)
+
+
+def test_killed_at_random_moments_nothing_stored_is_lost_or_out_of_order(
+    tmp_path: Path, start_child: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    path, moments = tmp_path / "results.db", random.Random(5)
+    with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker) as reader, WebhookServer() as server:
+        for _ in range(KILLS):
+            child, before = start_child(path, broker.port, server.url, per_s=200), len(stored(path))
+            wait_for(lambda before=before: len(stored(path)) > before, timeout_s=30)
+            sleep(moments.uniform(0.0, 0.8))
+            seen = stored(path)
+            child.kill()
+            child.wait()
+            assert stored(path)[: len(seen)] == seen
+        with open_outputs(DatabaseSettings(file=path), *receivers(broker, server.url), notify=pytest.fail):
+            wait_for(lambda: query(path, "SELECT count(*) FROM outbox WHERE state = 'waiting'") == [0], timeout_s=20)
+        due = len(stored(path))
+        wait_for(lambda: len({m.payload for m in reader.on("/record")}) == due, timeout_s=5)
+    arrivals = [json.loads(message.payload)["result_id"] for message in reader.on("/record")]
+    by_mqtt, by_webhook = Delivery.of(path, arrivals), Delivery.of(path, server.taken)
+    assert by_mqtt.records > 10 * KILLS
+    for delivery, most_repeated in ((by_mqtt, KILLS * IN_FLIGHT), (by_webhook, KILLS)):
+        assert (delivery.lost, delivery.foreign, delivery.is_in_order) == (0, 0, True)
+        assert delivery.repeated <= most_repeated
+    assert gaps(path) == 0
+    assert query(path, "PRAGMA integrity_check") == ["ok"]
+
+
+def test_a_receiver_that_is_down_does_not_hold_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    with WebhookServer() as server:
+        settings = receivers(free_port(), server.url)
+        with open_outputs(DatabaseSettings(file=path), *settings, notify=lambda text: None) as sink:
+            ids = write(sink, 20)
+            wait_for(lambda: server.taken == ids, timeout_s=10)
+    assert in_state(path, "waiting", "mqtt") == ids
+
+
+# --- as a station
+
+
+@pytest.fixture
+def bundle(bundle_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle_dir, tmp_path / "bundle"))
+
+
+def test_a_station_inspects_stores_and_delivers(
+    bundle: Path, good_dir: Path, defects_dir: Path, tmp_path: Path
+) -> None:
+    path, pictures, out = tmp_path / "results.db", tmp_path / "parts", tmp_path / "results.jsonl"
+    pictures.mkdir()
+    shutil.copy(min(good_dir.rglob("*.png")), pictures / "a.png")
+    shutil.copy(min(defects_dir.rglob("*.png")), pictures / "b.png")
+    with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker) as reader, WebhookServer() as server:
+        mqtt = MqttSettings(host="127.0.0.1", port=broker.port, thumbnails=True)
+        settings = {"database": DatabaseSettings(file=path), "mqtt": mqtt, "webhook": WebhookSettings(url=server.url)}
+        station = Station(bundle, (str(pictures),), out=out, **settings)
+        for run in (1, 2):  # the second inspects the same files: rows again, nothing to deliver
+            assert run_station(station, notify=pytest.fail).frames == 2
+            assert len(stored(path)) == 2 * run
+        wait_for(lambda: len(reader.on("/record")) == 2, timeout_s=5)
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [json.loads(record) for record in query(path, "SELECT record FROM results ORDER BY number")] == records
+    assert [json.loads(message.payload) for message in reader.on("/record")] == records[:2]
+    assert [json.loads(request.body) for request in server.requests] == records[:2]
+    assert [m.topic for m in reader.messages if "thumbnail" in m.topic] == [
+        f"oddkind/thumbnail/{records[1]['result_id']}"
+    ]
+
+
+def test_receivers_without_a_database_are_one_clear_line(bundle: Path, good_dir: Path) -> None:
+    station = Station(bundle, (str(good_dir),), webhook=WebhookSettings(url="http://127.0.0.1:9/"))
+    with pytest.raises(UsageError, match="need a `database`"):
+        run_station(station)
