@@ -101,9 +101,12 @@ class Database:
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self._inode = _inode(path)
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Store all of them, or none."""
+        if _inode(self._path) != self._inode:  # SQLite would go on writing into a file that has no name
+            raise OutputError(f"{self._path}: was deleted or replaced while in use; put it back or start again")
         with self._mapped(), self._transaction() as cursor:
             for entry in entries:
                 inspection = entry.inspection
@@ -172,6 +175,13 @@ def _create_or_check(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != SCHEMA_VERSION:
         raise OutputError(f"{path}: has table layout {version}, expected {SCHEMA_VERSION}; choose another file")
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _columns(inspection: Inspection) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import filelock
@@ -37,16 +37,21 @@ class DatabaseSink(Sink):
 
     def __init__(self, settings: DatabaseSettings, notify: Notify, receivers: Sequence[Receiver] = ()) -> None:
         path, self._receivers = settings.file, receivers
+
+        def notify_safely(text: str) -> None:
+            with suppress(Exception):  # a closed stderr must not end a thread
+                notify(text)
+
         with ExitStack() as opened:
             opened.callback(_lock(path).release)
             prepare(path)
-            couriers = [Courier(path, receiver, notify) for receiver in receivers]
+            couriers = [Courier(path, receiver, notify_safely) for receiver in receivers]
 
             def wake_couriers() -> None:
                 for courier in couriers:
                     courier.wake()
 
-            self._writer = DatabaseWriter(path, settings.queue_records, settings.batch_s, notify, wake_couriers)
+            self._writer = DatabaseWriter(path, settings.queue_records, settings.batch_s, notify_safely, wake_couriers)
             for courier in couriers:
                 courier.start()
                 opened.callback(courier.close)

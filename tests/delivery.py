@@ -12,7 +12,7 @@ from output_records import query, stored
 
 @dataclass(frozen=True)
 class Delivery:
-    """records: stored. repeated: messages that came again under a result_id, which a receiver with a key drops."""
+    """records: stored. repeated: arrivals under a result_id that had come before, which a receiver with a key drops."""
 
     records: int
     lost: int

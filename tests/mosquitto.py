@@ -21,7 +21,7 @@ from paho.mqtt.properties import Properties
 # Debian puts it where only root looks.
 BINARY = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 # What a stopped broker keeps for absent subscribers, all of it: by default it drops what goes over 1000 messages.
-KEEPS_ALL = ("persistence true", "max_queued_messages 0")
+KEEPS_ALL = ("persistence true", "max_queued_messages 0", "log_type all")
 
 
 class Mosquitto:
@@ -52,6 +52,11 @@ class Mosquitto:
             self._process.terminate()
             self._process.wait(10)
             self._process = None
+
+    def received(self, topic: str) -> int:
+        """Messages to a topic that reached the broker; a reader gets some again from a broker that was stopped."""
+        lines = (self._folder / "log").read_text("utf-8", "replace").splitlines()
+        return sum("Received PUBLISH" in line and f"'{topic}'" in line for line in lines)
 
     def freeze(self) -> None:
         """Connections stay open and nothing comes."""

@@ -181,6 +181,39 @@ def test_a_full_disk_is_told_once_and_keeps_what_it_took(end: str, path: Path) -
     assert query(path, "PRAGMA integrity_check") == ["ok"]
 
 
+def test_a_database_that_was_moved_away_is_told_and_takes_what_waited_when_it_is_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_writer, "RETRY_S", 0.05)
+    notices: list[str] = []
+    with open_sink(path, notices.append) as sink:
+        away = path.rename(path.with_name("away.db"))
+        ids = write(sink, 3)
+        wait_for(lambda: notices, timeout_s=5)
+        away.rename(path)
+        wait_for(lambda: len(notices) == 2, timeout_s=5)
+    assert "was deleted or replaced while in use" in notices[0]
+    assert stored(path) == ids
+
+
+def test_a_voice_that_fails_costs_no_record(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(database_writer, "RETRY_S", 0.05)
+    complaints: list[str] = []
+
+    def broken(text: str) -> None:
+        complaints.append(text)
+        raise BrokenPipeError
+
+    with open_sink(path, broken) as sink:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            ids = write(sink, 2)
+            wait_for(lambda: complaints, timeout_s=5)
+            other.execute("ROLLBACK")
+        wait_for(lambda: stored(path) == ids, timeout_s=5)
+
+
 def test_a_record_that_no_database_can_hold_keeps_no_other_out(path: Path) -> None:
     notices: list[str] = []
     with open_sink(path, notices.append) as sink:

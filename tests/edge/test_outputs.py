@@ -6,6 +6,8 @@ import json
 import random
 import shutil
 import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import sleep
@@ -19,7 +21,7 @@ from webhook_server import WebhookServer
 
 from edge.database_sink import DatabaseSettings
 from edge.errors import UsageError
-from edge.mqtt import MqttSettings
+from edge.mqtt import MqttReceiver, MqttSettings
 from edge.outputs import open_outputs
 from edge.station import Station, run_station
 from edge.webhook import WebhookSettings
@@ -56,6 +58,7 @@ def test_killed_at_random_moments_nothing_stored_is_lost_or_out_of_order(
     for delivery, most_repeated in ((by_mqtt, KILLS * IN_FLIGHT), (by_webhook, KILLS)):
         assert (delivery.lost, delivery.foreign, delivery.is_in_order) == (0, 0, True)
         assert delivery.repeated <= most_repeated
+    assert broker.received("oddkind/record") - by_mqtt.records <= KILLS * IN_FLIGHT
     assert gaps(path) == 0
     assert query(path, "PRAGMA integrity_check") == ["ok"]
 
@@ -68,6 +71,32 @@ def test_a_receiver_that_is_down_does_not_hold_the_other(tmp_path: Path) -> None
             ids = write(sink, 20)
             wait_for(lambda: server.taken == ids, timeout_s=10)
     assert in_state(path, "waiting", "mqtt") == ids
+
+
+def test_closed_outputs_leave_no_thread_and_no_file_open(tmp_path: Path) -> None:
+    def open_files() -> list[str]:
+        return sorted(str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists())
+
+    def ours() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith(("oddkind-", "paho"))]
+
+    with Mosquitto(tmp_path / "broker") as broker, WebhookServer() as server:
+        for number in range(3):
+            with open_outputs(
+                DatabaseSettings(file=tmp_path / "results.db"), *receivers(broker, server.url), notify=pytest.fail
+            ) as sink:
+                write(sink, 2)
+                wait_for(lambda number=number: len(server.taken) == 2 * (number + 1), timeout_s=10)
+                assert len(ours()) >= 4  # the writer, two couriers, paho's reader
+            assert ours() == []
+            names = [name for name in open_files() if "results.db" in name]
+            assert names == []
+
+
+def test_mqtt_without_paho_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    with pytest.raises(UsageError, match="pip install 'oddkind\\[station\\]'"):
+        MqttReceiver(MqttSettings(host="broker"))
 
 
 # --- as a station
