@@ -85,7 +85,7 @@ class MqttReceiver(Receiver):
         self._broker = _broker(settings)
         self.address = f"{self._broker.host}:{self._broker.port}"
         self._connection: MqttConnection | None = None
-        self._is_suspicious = False
+        self._is_careful = False
 
     def open(self) -> None:
         """Connect unless connected, and publish that we are here."""
@@ -102,19 +102,20 @@ class MqttReceiver(Receiver):
     def deliver(self, letters: Sequence[Letter]) -> Iterator[tuple[Letter, str | None]]:
         """Publish all, then settle in order.
 
-        Where the broker ended the connection over what was sent, one letter goes alone: if it happens again, it is to
-        blame. (mosquitto 2.0 says that a message is too large with a code that MQTT 5 does not have there.)
+        After a connection was lost one letter goes alone: what the broker says of it is then not cut off by the end
+        of the connection, and if that end comes of what was sent, this letter is to blame. (mosquitto 2.0 hangs up on
+        a message that is too large, and says so with a code that MQTT 5 does not have there.)
         """
         connection = self._connection
         assert connection, "open() comes first"
-        letters = letters[:1] if self._is_suspicious else letters
+        letters = letters[:1] if self._is_careful else letters
         try:
             yield from self._deliver(connection, letters)
-            self._is_suspicious = False
+            self._is_careful = False
         except Unreachable as exc:
             self._drop()  # what it still holds is sent again, in its turn
-            is_to_blame = self._is_suspicious and connection.blames_message
-            self._is_suspicious = connection.blames_message and not is_to_blame
+            is_to_blame = self._is_careful and connection.blames_message
+            self._is_careful = not is_to_blame
             if not is_to_blame:
                 raise
             yield letters[0], f"the broker ended the connection over it: {exc}"

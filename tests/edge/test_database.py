@@ -66,8 +66,8 @@ def test_a_row_can_be_read_while_the_sink_is_open_soon_after_it_was_written(path
         for number in range(3):
             started_s = perf_counter()
             write(sink, 1, number)
-            wait_for(lambda number=number: len(stored(path)) == number + 1, timeout_s=5)
-            assert perf_counter() - started_s < 1.0
+            wait_for(lambda number=number: len(stored(path)) == number + 1, timeout_s=20)
+            assert perf_counter() - started_s < 2.0
 
 
 def test_the_database_is_in_wal_mode_and_whole(path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_slow_disk_does_not_hold_the_loop_and_a_full_queue_is_counted_and_told
     notices: list[str] = []
     with open_sink(path, notices.append, queue_records=20) as sink:
         write(sink, 1)
-        wait_for(lambda: stored(path), timeout_s=5)
+        wait_for(lambda: stored(path), timeout_s=20)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # to the writer it looks like a disk that does not come back
             slowest_s = 0.0
@@ -109,7 +109,7 @@ def test_a_slow_disk_does_not_hold_the_loop_and_a_full_queue_is_counted_and_told
                 sink.write(an_inspection(number), FRAME_BGR)
                 slowest_s = max(slowest_s, perf_counter() - started_s)
             other.execute("ROLLBACK")
-        assert slowest_s < 0.1
+        assert slowest_s < 1.0  # the lock would hold it for five seconds
         assert 0 < sink.lost <= 80
     assert len(stored(path)) == 101 - sink.lost
     told = [int(found[1]) for text in notices if (found := re.search(r"queue is full.* so far: (\d+)", text))]
@@ -127,10 +127,10 @@ def test_a_lock_that_outlasts_our_patience_is_told_once_and_nothing_is_lost(
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             ids = write(sink, 5)
-            wait_for(lambda: notices, timeout_s=5)
+            wait_for(lambda: notices, timeout_s=20)
             ids += write(sink, 5, 5)
             other.execute("ROLLBACK")
-        wait_for(lambda: len(notices) == 2, timeout_s=5)
+        wait_for(lambda: len(notices) == 2, timeout_s=20)
     assert stored(path) == ids
     assert "database is locked; records wait in memory" in notices[0]
     assert "records are stored again; not stored so far: 0" in notices[1]
@@ -153,12 +153,12 @@ with DatabaseSink(DatabaseSettings(file=path), notices.append) as sink:
         ids += write(sink, 1, number)
         slowest_s = max(slowest_s, time.perf_counter() - started_s)
         time.sleep(0.002)
-    wait_for(lambda: notices, timeout_s=10)
+    wait_for(lambda: notices, timeout_s=30)
     kept = stored(path)
     if sys.argv[2] == "freed":
         limit(resource.RLIM_INFINITY)
-        wait_for(lambda: len(notices) == 2, timeout_s=10)
-print(len(kept), stored(path) == ids, ids[:len(kept)] == kept, slowest_s < 0.2, sink.lost)
+        wait_for(lambda: len(notices) == 2, timeout_s=30)
+print(len(kept), stored(path) == ids, ids[:len(kept)] == kept, slowest_s < 1.0, sink.lost)
 print(*notices, sep="\\n")
 """
 
@@ -189,9 +189,9 @@ def test_a_database_that_was_moved_away_is_told_and_takes_what_waited_when_it_is
     with open_sink(path, notices.append) as sink:
         away = path.rename(path.with_name("away.db"))
         ids = write(sink, 3)
-        wait_for(lambda: notices, timeout_s=5)
+        wait_for(lambda: notices, timeout_s=20)
         away.rename(path)
-        wait_for(lambda: len(notices) == 2, timeout_s=5)
+        wait_for(lambda: len(notices) == 2, timeout_s=20)
     assert "was deleted or replaced while in use" in notices[0]
     assert stored(path) == ids
 
@@ -209,9 +209,9 @@ def test_a_voice_that_fails_costs_no_record(path: Path, monkeypatch: pytest.Monk
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             ids = write(sink, 2)
-            wait_for(lambda: complaints, timeout_s=5)
+            wait_for(lambda: complaints, timeout_s=20)
             other.execute("ROLLBACK")
-        wait_for(lambda: stored(path) == ids, timeout_s=5)
+        wait_for(lambda: stored(path) == ids, timeout_s=20)
 
 
 def test_a_record_that_no_database_can_hold_keeps_no_other_out(path: Path) -> None:

@@ -63,7 +63,7 @@ def states_in(reader: Subscriber) -> list[str]:
 def test_records_arrive_in_order_as_they_are_stored(path: Path, broker: Mosquitto) -> None:
     with Subscriber(broker, "plant/line 3") as reader, station(path, broker, topic_prefix="plant/line 3") as sink:
         ids = write(sink, 50) + write(sink, 1, 50, "defect") + write(sink, 1, 51, "no_verdict")
-        wait_for(lambda: len(reader.on("/record")) == 52, timeout_s=10)
+        wait_for(lambda: len(reader.on("/record")) == 52, timeout_s=30)
     assert ids_in(reader) == ids
     assert [m.payload.decode() for m in reader.on("/record")] == query(path, "SELECT record FROM results")
     for message in reader.on("/record"):
@@ -79,11 +79,11 @@ def test_records_arrive_in_order_as_they_are_stored(path: Path, broker: Mosquitt
 def test_status_says_online_then_offline_and_is_retained(path: Path, broker: Mosquitto) -> None:
     with Subscriber(broker) as early:
         with station(path, broker):
-            wait_for(lambda: states_in(early) == ["online"], timeout_s=10)
-        wait_for(lambda: states_in(early) == ["online", "offline"], timeout_s=10)
+            wait_for(lambda: states_in(early) == ["online"], timeout_s=30)
+        wait_for(lambda: states_in(early) == ["online", "offline"], timeout_s=30)
     assert "at" in json.loads(early.on("/status")[0].payload)
     with Subscriber(broker, "oddkind/status") as late:
-        wait_for(lambda: states_in(late), timeout_s=10)
+        wait_for(lambda: states_in(late), timeout_s=30)
     assert (states_in(late), late.messages[0].retain) == (["offline"], True)
 
 
@@ -94,7 +94,7 @@ def test_a_station_that_dies_is_lost_by_the_word_of_the_broker(
         child = start_child(path, mqtt_port=broker.port)
         wait_for(lambda: "online" in states_in(reader), timeout_s=20)
         child.kill()
-        wait_for(lambda: states_in(reader) == ["online", "lost"], timeout_s=10)
+        wait_for(lambda: states_in(reader) == ["online", "lost"], timeout_s=30)
 
 
 def test_thumbnails_are_of_rejects_alone_and_small(path: Path, broker: Mosquitto) -> None:
@@ -104,7 +104,7 @@ def test_thumbnails_are_of_rejects_alone_and_small(path: Path, broker: Mosquitto
     ):
         write(sink, 2)
         (reject,) = write(sink, 1, 2, "defect")
-        wait_for(lambda: len(reader.messages) == 5, timeout_s=10)  # the status is one
+        wait_for(lambda: len(reader.messages) == 5, timeout_s=30)  # the status is one
     (thumbnail,) = reader.on(f"oddkind/thumbnail/{reject}")
     assert len(thumbnail.payload) <= 5000
     assert cv2.imdecode(np.frombuffer(thumbnail.payload, np.uint8), cv2.IMREAD_COLOR).shape == (120, 160, 3)
@@ -115,7 +115,7 @@ def test_thumbnails_are_of_rejects_alone_and_small(path: Path, broker: Mosquitto
 def test_without_thumbnails_a_reject_is_a_record_alone(path: Path, broker: Mosquitto) -> None:
     with Subscriber(broker) as reader, station(path, broker) as sink:
         write(sink, 1, verdict="defect")
-        wait_for(lambda: reader.on("/record"), timeout_s=10)
+        wait_for(lambda: reader.on("/record"), timeout_s=30)
         sleep(0.2)
     assert len(reader.messages) == 3  # and two of the status
 
@@ -131,12 +131,12 @@ def test_a_broker_that_is_stopped_gets_everything_later_in_order(path: Path, bro
             if number == 20:
                 broker.stop()
             if number == 40:
-                wait_for(lambda: notices, timeout_s=10)
+                wait_for(lambda: notices, timeout_s=30)
                 broker.start()
             ids += write(sink, 1, number)
             sleep(0.01)
         wait_for(lambda: set(ids) <= set(ids_in(reader)), timeout_s=20)
-        wait_for(lambda: len(notices) == 2, timeout_s=5)
+        wait_for(lambda: len(notices) == 2, timeout_s=20)
     assert list(dict.fromkeys(ids_in(reader))) == ids
     assert len(ids_in(reader)) <= 60 + 20  # what was under way when the broker went
     assert "Connection refused; records wait in" in notices[0]
@@ -150,7 +150,7 @@ def test_records_of_a_run_without_broker_go_out_with_the_next_one(path: Path, br
     assert in_state(path, "waiting", "mqtt") == ids
     broker.start()
     with Subscriber(broker) as reader, station(path, broker):
-        wait_for(lambda: len(ids_in(reader)) == 30, timeout_s=10)
+        wait_for(lambda: len(ids_in(reader)) == 30, timeout_s=30)
     assert ids_in(reader) == ids
 
 
@@ -158,12 +158,12 @@ def test_a_broker_that_hangs_is_noticed_and_holds_neither_loop_nor_end(path: Pat
     notices: list[str] = []
     with Subscriber(broker) as reader, station(path, broker, notices.append, timeout_s=0.5, keepalive_s=1) as sink:
         ids = write(sink, 1)
-        wait_for(lambda: ids_in(reader) == ids, timeout_s=10)
+        wait_for(lambda: ids_in(reader) == ids, timeout_s=30)
         broker.freeze()
         started_s = monotonic()
         ids += write(sink, 5, 1)
-        assert monotonic() - started_s < 0.2
-        wait_for(lambda: notices, timeout_s=10)
+        assert monotonic() - started_s < 1.0
+        wait_for(lambda: notices, timeout_s=30)
         assert stored(path) == ids
         broker.thaw()
         wait_for(lambda: set(ids) <= set(ids_in(reader)), timeout_s=20)
@@ -175,10 +175,10 @@ def test_a_broker_that_hangs_is_noticed_and_holds_neither_loop_nor_end(path: Pat
 
 def test_a_broker_that_was_idle_when_it_went_is_told_that_we_are_back(path: Path, broker: Mosquitto) -> None:
     with Subscriber(broker) as reader, station(path, broker, notify=lambda text: None):
-        wait_for(lambda: states_in(reader) == ["online"], timeout_s=10)
+        wait_for(lambda: states_in(reader) == ["online"], timeout_s=30)
         broker.stop()
         broker.start()
-        wait_for(lambda: states_in(reader)[-1] == "online" and len(states_in(reader)) > 1, timeout_s=10)
+        wait_for(lambda: states_in(reader)[-1] == "online" and len(states_in(reader)) > 1, timeout_s=30)
 
 
 # --- refusals
@@ -194,7 +194,7 @@ def test_a_record_larger_than_the_broker_takes_is_set_aside_and_the_others_go_on
         ids = write(sink, 1)
         sink.write(an_inspection(1, source="s" * 3000), FRAME_BGR)
         ids += write(sink, 1, 2, "defect")  # its thumbnail is too large as well, and left out
-        wait_for(lambda: len(ids_in(reader)) == 2, timeout_s=10)
+        wait_for(lambda: len(ids_in(reader)) == 2, timeout_s=30)
     assert ids_in(reader) == ids
     reasons = query(path, "SELECT reason FROM outbox WHERE state = 'refused'")
     assert len(reasons) == len(notices) == 1
@@ -212,7 +212,7 @@ def test_a_message_that_the_broker_says_is_too_large_is_set_aside(tmp_path: Path
         ids = write(sink, 5)
         sink.write(an_inspection(5, source="s" * 3000), None)
         ids += write(sink, 5, 6)
-        wait_for(lambda: list(dict.fromkeys(ids_in(reader))) == ids, timeout_s=10)
+        wait_for(lambda: list(dict.fromkeys(ids_in(reader))) == ids, timeout_s=30)
     (reason,) = query(path, "SELECT reason FROM outbox WHERE state = 'refused'")
     assert reason.startswith("the broker ended the connection over it")
     assert in_state(path, "delivered", "mqtt") == ids
@@ -225,14 +225,14 @@ def test_a_topic_we_may_not_write_holds_the_records_until_we_may(tmp_path: Path,
     with Mosquitto(tmp_path / "broker", f"acl_file {rights}") as broker:
         with station(path, broker, notices.append) as sink:
             ids = write(sink, 3)
-            wait_for(lambda: notices, timeout_s=10)
+            wait_for(lambda: notices, timeout_s=30)
             assert in_state(path, "waiting", "mqtt") == ids
         assert "the broker answers: Not authorized; records wait" in notices[0]
         broker.stop()
         rights.write_text("topic readwrite #\n")
         broker.start()
         with Subscriber(broker) as reader, station(path, broker):
-            wait_for(lambda: ids_in(reader) == ids, timeout_s=10)
+            wait_for(lambda: ids_in(reader) == ids, timeout_s=30)
 
 
 def test_a_broker_that_takes_one_message_at_a_time_gets_one_at_a_time(tmp_path: Path, path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_broker_that_takes_one_message_at_a_time_gets_one_at_a_time(tmp_path: 
         station(path, broker, thumbnails=True) as sink,
     ):
         ids = write(sink, 30, verdict="defect")
-        wait_for(lambda: len(ids_in(reader)) == 30, timeout_s=10)
+        wait_for(lambda: len(ids_in(reader)) == 30, timeout_s=30)
     assert ids_in(reader) == ids
 
 
@@ -261,12 +261,12 @@ def test_a_wrong_password_is_told_without_it_and_the_right_one_is_let_in(tmp_pat
     with Mosquitto(tmp_path / "broker", *with_password(tmp_path)) as broker:
         with station(path, broker, notices.append, username="station", password="letmein") as sink:
             ids = write(sink, 1)
-            wait_for(lambda: notices, timeout_s=10)
+            wait_for(lambda: notices, timeout_s=30)
         assert f"mqtt 127.0.0.1:{broker.port}: the broker refuses: Not authorized" in notices[0]
         assert "letmein" not in "".join(notices)
         (tmp_path / "secret").write_text("hunter2\n")
         with station(path, broker, username="station", password_file=tmp_path / "secret"):
-            wait_for(lambda: in_state(path, "delivered", "mqtt") == ids, timeout_s=10)
+            wait_for(lambda: in_state(path, "delivered", "mqtt") == ids, timeout_s=30)
 
 
 def test_tls_with_a_certificate_we_trust_and_with_one_we_do_not(tmp_path: Path, path: Path) -> None:
@@ -276,10 +276,10 @@ def test_tls_with_a_certificate_we_trust_and_with_one_we_do_not(tmp_path: Path, 
     with Mosquitto(tmp_path / "broker", f"certfile {certificate}", f"keyfile {key}") as broker:
         with station(path, broker, notices.append, tls=True, ca_file=stranger) as sink:
             ids = write(sink, 1)
-            wait_for(lambda: notices, timeout_s=10)
+            wait_for(lambda: notices, timeout_s=30)
         assert "certificate verify failed" in notices[0]
         with station(path, broker, tls=True, ca_file=certificate):
-            wait_for(lambda: in_state(path, "delivered", "mqtt") == ids, timeout_s=10)
+            wait_for(lambda: in_state(path, "delivered", "mqtt") == ids, timeout_s=30)
 
 
 def test_a_broker_that_wants_our_certificate_gets_it(tmp_path: Path, path: Path) -> None:
@@ -288,7 +288,7 @@ def test_a_broker_that_wants_our_certificate_gets_it(tmp_path: Path, path: Path)
     ours = {"tls": True, "ca_file": certificate, "cert_file": certificate, "key_file": key}
     with Mosquitto(tmp_path / "broker", *tls) as broker, station(path, broker, **ours) as sink:
         ids = write(sink, 1)
-        wait_for(lambda: in_state(path, "delivered", "mqtt") == ids, timeout_s=10)
+        wait_for(lambda: in_state(path, "delivered", "mqtt") == ids, timeout_s=30)
 
 
 def test_passwords_are_not_shown_by_settings() -> None:

@@ -51,7 +51,7 @@ def test_killed_at_random_moments_nothing_stored_is_lost_or_out_of_order(
         with open_outputs(DatabaseSettings(file=path), *receivers(broker, server.url), notify=pytest.fail):
             wait_for(lambda: query(path, "SELECT count(*) FROM outbox WHERE state = 'waiting'") == [0], timeout_s=20)
         due = len(stored(path))
-        wait_for(lambda: len({m.payload for m in reader.on("/record")}) == due, timeout_s=5)
+        wait_for(lambda: len({m.payload for m in reader.on("/record")}) == due, timeout_s=20)
     arrivals = [json.loads(message.payload)["result_id"] for message in reader.on("/record")]
     by_mqtt, by_webhook = Delivery.of(path, arrivals), Delivery.of(path, server.taken)
     assert by_mqtt.records > 10 * KILLS
@@ -69,7 +69,7 @@ def test_a_receiver_that_is_down_does_not_hold_the_other(tmp_path: Path) -> None
         settings = receivers(free_port(), server.url)
         with open_outputs(DatabaseSettings(file=path), *settings, notify=lambda text: None) as sink:
             ids = write(sink, 20)
-            wait_for(lambda: server.taken == ids, timeout_s=10)
+            wait_for(lambda: server.taken == ids, timeout_s=30)
     assert in_state(path, "waiting", "mqtt") == ids
 
 
@@ -86,7 +86,7 @@ def test_closed_outputs_leave_no_thread_and_no_file_open(tmp_path: Path) -> None
                 DatabaseSettings(file=tmp_path / "results.db"), *receivers(broker, server.url), notify=pytest.fail
             ) as sink:
                 write(sink, 2)
-                wait_for(lambda number=number: len(server.taken) == 2 * (number + 1), timeout_s=10)
+                wait_for(lambda number=number: len(server.taken) == 2 * (number + 1), timeout_s=30)
                 assert len(ours()) >= 4  # the writer, two couriers, paho's reader
             assert ours() == []
             names = [name for name in open_files() if "results.db" in name]
@@ -121,7 +121,7 @@ def test_a_station_inspects_stores_and_delivers(
         for run in (1, 2):  # the second inspects the same files: rows again, nothing to deliver
             assert run_station(station, notify=pytest.fail).frames == 2
             assert len(stored(path)) == 2 * run
-        wait_for(lambda: len(reader.on("/record")) == 2, timeout_s=5)
+        wait_for(lambda: len(reader.on("/record")) == 2, timeout_s=20)
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [json.loads(record) for record in query(path, "SELECT record FROM results ORDER BY number")] == records
     assert [json.loads(message.payload) for message in reader.on("/record")] == records[:2]

@@ -59,7 +59,7 @@ def station(
 def test_records_are_posted_in_order_over_one_connection(path: Path, server: WebhookServer) -> None:
     with station(path, server.url + "/a?line=3") as sink:
         ids = write(sink, 60) + write(sink, 1, 60, "defect") + write(sink, 1, 61, "no_verdict")
-        wait_for(lambda: len(server.taken) == 62, timeout_s=10)
+        wait_for(lambda: len(server.taken) == 62, timeout_s=30)
     assert server.taken == ids
     assert server.connections == 1
     assert in_state(path, "delivered", "webhook") == ids
@@ -87,7 +87,7 @@ def test_the_signature_is_what_the_documentation_says(path: Path, server: Webhoo
     (tmp_path / "secret").write_text("s3crét\n")
     with station(path, server, secret_file=tmp_path / "secret") as sink:
         write(sink, 3)
-        wait_for(lambda: len(server.taken) == 3, timeout_s=10)
+        wait_for(lambda: len(server.taken) == 3, timeout_s=30)
     is_genuine, secret = documented_check(), "s3crét".encode()
     for request in server.requests:
         timestamp = request.headers["X-Oddkind-Timestamp"]
@@ -106,7 +106,7 @@ def test_any_2xx_settles_a_record(status: int, path: Path, server: WebhookServer
     server.status = status
     with station(path, server) as sink:
         ids = write(sink, 3)
-        wait_for(lambda: in_state(path, "delivered", "webhook") == ids, timeout_s=10)
+        wait_for(lambda: in_state(path, "delivered", "webhook") == ids, timeout_s=30)
     assert len(server.requests) == 3
 
 
@@ -134,12 +134,12 @@ def test_a_server_that_goes_and_comes_back_gets_everything_in_order(path: Path, 
             if number == 20:
                 server.stop()
             if number == 40:
-                wait_for(lambda: notices, timeout_s=10)
+                wait_for(lambda: notices, timeout_s=30)
                 server.start()
             ids += write(sink, 1, number)
             sleep(0.01)
         wait_for(lambda: len(server.taken) >= 60 and server.taken[-1] == ids[-1], timeout_s=20)
-        wait_for(lambda: len(notices) == 2, timeout_s=5)
+        wait_for(lambda: len(notices) == 2, timeout_s=20)
     assert list(dict.fromkeys(server.taken)) == ids
     assert "Connection refused; records wait in" in notices[0]
     assert "takes records again" in notices[1]
@@ -157,7 +157,7 @@ def test_an_outage_is_told_once_with_its_reason(
     server.status = answer
     with station(path, server, notices.append, timeout_s=0.3) as sink:
         ids = write(sink, 2)
-        wait_for(lambda: len(server.requests) >= 3, timeout_s=10)
+        wait_for(lambda: len(server.requests) >= 3, timeout_s=30)
         assert stored(path) == ids
     assert len(notices) == 1
     assert reason in notices[0]
@@ -168,7 +168,7 @@ def test_a_redirect_is_not_followed(path: Path, server: WebhookServer) -> None:
         server.status, server.headers = 307, {"Location": elsewhere.url}
         with station(path, server, notify=lambda text: None) as sink:
             write(sink, 1)
-            wait_for(lambda: len(server.requests) >= 2, timeout_s=10)
+            wait_for(lambda: len(server.requests) >= 2, timeout_s=30)
         assert elsewhere.requests == []
     assert len(in_state(path, "waiting", "webhook")) == 1
 
@@ -178,26 +178,26 @@ def test_a_server_that_asks_for_time_gets_it(path: Path, server: WebhookServer) 
     with station(path, server) as sink:
         started_s = monotonic()
         write(sink, 1)
-        wait_for(lambda: server.taken, timeout_s=10)
+        wait_for(lambda: server.taken, timeout_s=30)
     assert monotonic() - started_s > 2
 
 
 def test_a_kept_connection_that_the_server_closed_costs_no_pause(path: Path, server: WebhookServer) -> None:
     with station(path, server) as sink:
         write(sink, 1)
-        wait_for(lambda: server.taken, timeout_s=10)
+        wait_for(lambda: server.taken, timeout_s=30)
         server.stop()
         server.start()
         server.answers = ["close"]  # as a server does whose patience with an idle connection ends just now
         write(sink, 1, 1)
-        wait_for(lambda: len(server.taken) == 2, timeout_s=10)
+        wait_for(lambda: len(server.taken) == 2, timeout_s=30)
 
 
 def test_the_end_of_a_run_does_not_wait_for_a_server_that_hangs(path: Path, server: WebhookServer) -> None:
     server.status = "hang"
     sink = station(path, server, notify=lambda text: None, timeout_s=60)
     ids = write(sink, 2)
-    wait_for(lambda: server.requests, timeout_s=10)
+    wait_for(lambda: server.requests, timeout_s=30)
     started_s = monotonic()
     sink.close()
     assert monotonic() - started_s < 5
@@ -212,8 +212,8 @@ def test_poison_is_set_aside_with_its_reason_and_the_queue_goes_on(path: Path, s
     server.answers = [204, 400, 413, 204, 422]
     with station(path, server, notices.append) as sink:
         ids = write(sink, 8)
-        wait_for(lambda: len(server.requests) == 8, timeout_s=10)
-        wait_for(lambda: len(in_state(path, "delivered", "webhook")) == 5, timeout_s=5)
+        wait_for(lambda: len(server.requests) == 8, timeout_s=30)
+        wait_for(lambda: len(in_state(path, "delivered", "webhook")) == 5, timeout_s=20)
     assert server.taken == [ids[0], ids[3], ids[5], ids[6], ids[7]]
     sql = "SELECT result_id, reason FROM outbox WHERE state = 'refused' ORDER BY number"
     assert query(path, sql) == [
@@ -231,11 +231,11 @@ def test_a_refused_record_can_be_sent_again_by_hand(path: Path, server: WebhookS
     server.answers = [404, 404]
     with station(path, server, notify=lambda text: None) as sink:
         ids = write(sink, 3)
-        wait_for(lambda: len(server.requests) == 3, timeout_s=10)
+        wait_for(lambda: len(server.requests) == 3, timeout_s=30)
     with sqlite3.connect(path) as by_hand:
         by_hand.execute("UPDATE outbox SET state = 'waiting' WHERE receiver = 'webhook' AND state = 'refused'")
     with station(path, server):
-        wait_for(lambda: len(server.taken) == 3, timeout_s=10)
+        wait_for(lambda: len(server.taken) == 3, timeout_s=30)
     assert server.taken == [ids[2], ids[0], ids[1]]
 
 
@@ -251,10 +251,10 @@ def test_https_with_an_authority_of_our_own(tmp_path: Path, path: Path, server: 
     url, notices = server.url.replace("http:", "https:"), list[str]()
     with station(path, url, notices.append) as sink:
         ids = write(sink, 2)
-        wait_for(lambda: notices, timeout_s=10)
+        wait_for(lambda: notices, timeout_s=30)
     assert "certificate verify failed" in notices[0]
     with station(path, url, ca_file=certificate):
-        wait_for(lambda: server.taken == ids, timeout_s=10)
+        wait_for(lambda: server.taken == ids, timeout_s=30)
 
 
 def test_neither_secret_nor_path_is_told(path: Path) -> None:
@@ -262,7 +262,7 @@ def test_neither_secret_nor_path_is_told(path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/services/T0K3N"
     with station(path, url, notices.append, secret="hunter2") as sink:
         write(sink, 1)
-        wait_for(lambda: notices, timeout_s=10)
+        wait_for(lambda: notices, timeout_s=30)
     assert "T0K3N" not in notices[0] and "hunter2" not in notices[0]
     settings = WebhookSettings.model_validate({"url": url, "secret": "hunter2"})
     assert "hunter2" not in repr(settings) + settings.model_dump_json()

@@ -69,7 +69,7 @@ def test_a_minute_of_outage_and_twenty_kills_lose_nothing(
         with open_outputs(DatabaseSettings(file=path), *receivers(broker, server), notify=pytest.fail):
             wait_for(lambda: waiting(path) == 0, CATCH_UP_S)
         due = len(stored(path))
-        wait_for(lambda: len({m.payload for m in reader.on("/record")}) == due, timeout_s=10)
+        wait_for(lambda: len({m.payload for m in reader.on("/record")}) == due, timeout_s=30)
         arrivals = [json.loads(message.payload)["result_id"] for message in reader.on("/record")]
     by_mqtt, by_webhook = Delivery.of(path, arrivals), Delivery.of(path, server.taken)
     sent_twice = broker.received("oddkind/record") - by_mqtt.records
