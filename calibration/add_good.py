@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from calibration.calibrate import RECALL_PICTURES, IndexBank
+from calibration.calibrate import RECALL_PICTURES
 from calibration.good_pictures import Embedder, GoodSource, Track, no_track
 from calibration.pseudo_samples import PseudoPainter, make_pseudo_samples, odd_patches
+from calibration.searched_bank import IndexBank
 from calibration.sources import source_name, sources_of
 from edge.anomaly import PlaceStatistics
 from edge.bundle import PROVENANCE_FILE

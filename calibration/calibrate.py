@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from calibration.build_bank import BuiltBank, build_bank, default_tap_weights
-from calibration.build_placed_bank import build_placed_bank, placed_search
+from calibration.build_bank import BuiltBank, default_tap_weights
+from calibration.build_placed_bank import placed_search
 from calibration.detection import Detection, calibrate_detection
 from calibration.good_pictures import Embedder, GoodPictures, Track, load_second_look, no_track
 from calibration.pieces import ViewOptions, frame_thresholds, write_mask
@@ -28,10 +28,11 @@ from calibration.pseudo_samples import (
     odd_patches,
 )
 from calibration.recipe import Recipe
+from calibration.searched_bank import IndexBank, asked_for, bank_facts, build, searched
 from calibration.sources import Sources
 from calibration.train_discriminator import discriminator_facts
 from calibration.typing_calibration import TypingCalibration, calibrate_typing
-from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, TUNING_FILE, WHITENING_FILE, graph_files, searched_as
+from edge.bundle import CENTRE_FILE, PLACES_FILE, PROVENANCE_FILE, TUNING_FILE, WHITENING_FILE, graph_files
 from edge.descriptor import DESCRIPTOR_NAME, Whitening, view_slices
 from edge.discriminator import DISCRIMINATOR_FILE
 from edge.errors import UsageError
@@ -49,19 +50,11 @@ from edge.manifest import (
     read_manifest,
     write_manifest,
 )
-from edge.memory_bank import BANK_FILE, MemoryBank
-from edge.placed_bank import PlacedBank
+from edge.memory_bank import BANK_FILE
 from edge.second_look import SecondLook
 from edge.staging import refuse_taken, staged_folder
 
 RECALL_PICTURES = 16
-
-
-class IndexBank(Protocol):
-    """The stage that converts a bank to HNSW, see `export.bank_index`."""
-
-    def __call__(self, folder: Path, bank: MemoryBank, good: np.ndarray, pseudo: np.ndarray, seed: int) -> SearchFacts:
-        """Write what searches need; their facts, and the fastest that finds what exact search finds."""
 
 
 @dataclass(frozen=True)
@@ -160,32 +153,19 @@ def _learn(
     sources = Sources.of(pictures, options.view, embedder.embedding, recipe.score, options.seed)
     fit, held_out = sources.fit, sources.held_out
     unseen = held_out or fit  # a small set has no unseen pictures: its own stand in, and are cross-fitted
-    view, plan = sources.view, sources.view.aligned_plan
-    if plan and view.tiling:
-        built = build_placed_bank(embedder, fit, recipe.tap_weights, options.bank_rows, plan, view.tiling, track)
-    else:
-        built = build_bank(embedder, fit, recipe.tap_weights, options.bank_rows, track)
+    built = build(embedder, sources, recipe, options.bank_rows, track)
     painter = PseudoPainter.of(unseen, PSEUDO_CLASSES, options.seed)
     samples = make_pseudo_samples(embedder, painter, track)
     good = np.concatenate([built.bank.standardise(e) for e in embedder.embed_good(unseen[:RECALL_PICTURES])])
-    if plan:
+    odd = odd_patches(samples, built.bank)
+    if sources.view.aligned_plan:
         searches = SearchFacts(search=placed_search(options.bank_rows))
     else:
-        searches = index_bank(folder, built.bank, good, odd_patches(samples, built.bank), options.seed)
+        searches = index_bank(folder, built.bank, good, odd, options.seed)
     if options.search:
         searches = asked_for(searches, options.search, built.bank.rows)
-    facts = MemoryBankFacts(
-        rows=built.bank.rows,
-        rows_a_place=options.bank_rows if plan else None,
-        tap_weights=recipe.tap_weights,
-        search_dim=built.bank.keys.shape[1],
-        coreset_radius=round(built.coreset_radius, 4),
-        **dict(searches),
-    )
-    if plan and view.tiling:
-        bank: MemoryBank = PlacedBank.of(built.bank, plan, view.tiling, facts.search == "int8")
-    else:
-        bank = searched_as(built.bank, facts, folder)
+    facts = bank_facts(built, sources, recipe, options.bank_rows, searches)
+    bank = searched(built.bank, facts, sources, folder)
     rate = options.false_reject_rate
     tiled = sources.view.tiling is not None
     keep = None if tiled else sources.view.keep(embedder.embedding.grid_hw)
@@ -203,16 +183,6 @@ def _learn(
     views = view_slices(embedder.embedding, second_look.embedding)
     typing = calibrate_typing(described.descriptors, described.supports, described.labels, views, options.seed)
     return Learned(sources, judged, built, facts, detection, typing, whitening)
-
-
-def asked_for(searches: SearchFacts, search: Search, rows: int) -> SearchFacts:
-    """With the search that a user asks for; UsageError where the bank has none of its kind."""
-    if (search == "lists" and searches.lists is None) or (search == "projected" and searches.projection is None):
-        raise UsageError(
-            f"--search {search}: this bank of {rows:,} rows has none, as it is too small for it or rows found would be "
-            "too far; leave --search out, which takes the fastest"
-        )
-    return searches.model_copy(update={"search": search})
 
 
 def _write_arrays(folder: Path, learned: Learned) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge.discriminator import Discriminator
-from edge.errors import BundleError
+from edge.errors import UNREADABLE_NPZ, BundleError
 from edge.manifest import ScoreFacts
 from edge.memory_bank import MemoryBank
 
@@ -42,7 +41,7 @@ class PlaceStatistics:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 places = cls(stored["mean"], stored["std"])
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as exc:
+        except UNREADABLE_NPZ as exc:
             raise BundleError(f"{path}: not place statistics ({exc}); calibrate again") from exc
         if places.mean.shape != grid_hw or places.std.shape != grid_hw or not (places.std > 0).all():
             raise BundleError(f"{path}: does not fit a patch grid of {grid_hw}; calibrate again")
@@ -83,7 +82,7 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
-class Anomaly(ScoreMap, Neighbours):
+class Anomaly(Neighbours, ScoreMap):
     """What the bank says of a picture that went through the backbone as one."""
 
 

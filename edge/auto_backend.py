@@ -11,14 +11,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from edge.backend import installed_backends
 from edge.backend_memory import Choice, ProbeKey, recall, remember
 from edge.bundle import Bundle
-from edge.errors import BackendError
+from edge.errors import UNREADABLE_NPZ, BackendError
 from edge.fresh_process import ask
 from edge.machine import usable_cores
 from edge.manifest import BackendName, Precision, graph_key
@@ -178,5 +177,5 @@ def _read(path: Path) -> Embeddings | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, EOFError, ValueError, BadZipFile):
+    except UNREADABLE_NPZ:
         return None

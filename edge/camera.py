@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.camera_address import EXPECTED, URL_SCHEMES, printable, redacted, url_scheme
+from edge.camera_address import EXPECTED, URL_SCHEMES, is_device, printable, redacted, url_scheme
 from edge.errors import CameraError, PictureError
 from edge.frames import Camera, Frame, Frames, NoFrame
 from edge.live_camera import LOST_AFTER_S, LiveCamera
@@ -33,7 +33,7 @@ def open_camera(source: str, lost_after_s: float = LOST_AFTER_S, wait_for_camera
 
     lost_after_s, wait_for_camera: for live sources, see `LiveCamera`.
     """
-    if source.isdecimal() or _is_device(source):
+    if source.isdecimal() or is_device(source):
         device = int(source) if source.isdecimal() else source
         return LiveCamera(source, lambda: cv2.VideoCapture(device), lost_after_s, wait_for_camera)
     scheme = url_scheme(source)
@@ -117,10 +117,6 @@ def _open_url(url: str, timeout_s: float) -> cv2.VideoCapture:
     timeout_ms = round(timeout_s * 1e3)
     timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
     return cv2.VideoCapture(url, cv2.CAP_FFMPEG, timeouts)
-
-
-def _is_device(source: str) -> bool:
-    return source.startswith("/dev/") or Path(source).is_char_device()
 
 
 def _changed_at(path: Path) -> str:

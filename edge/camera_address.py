@@ -22,6 +22,27 @@ def url_scheme(source: str) -> str | None:
     return match[1].lower() if match else None
 
 
+def is_live(source: str) -> bool:
+    """Whether `source` is a camera or a stream, which sends at its own pace, and not a file or folder."""
+    return source.isdecimal() or is_device(source) or url_scheme(source) is not None
+
+
+def is_device(source: str) -> bool:
+    """Whether it is a device file such as /dev/video0, plugged in or not."""
+    if source.startswith("/dev/"):
+        return True
+    try:
+        return Path(source).is_char_device()
+    except OSError:  # too long for a path
+        return False
+
+
+def identity(source: str) -> str:
+    """The same text for the same camera, safe to show: one folder has many paths."""
+    is_path = url_scheme(source) is None and os.path.exists(source)  # noqa: PTH110  # Path.exists raises on long names
+    return printable(Path(source).resolve()) if is_path else redacted(source)
+
+
 def redacted(source: str) -> str:
     """`source` as it may stand in a record, a log or an error: `rtsp://user:***@camera/1`, always valid UTF-8."""
     match = _URL.match(source)

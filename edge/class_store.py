@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from edge.defect_bank import TaughtPatches
-from edge.errors import BundleError, EnrolmentError
+from edge.errors import UNREADABLE_NPZ, BundleError, EnrolmentError
 from edge.regions import BoxXyxy
 from edge.result import UNKNOWN
 from edge.staging import write_bytes_atomically
@@ -145,7 +144,7 @@ class ClassStore:
                 taught = _taught_from(stored) if facts["store_version"] > 1 else TaughtPatches.none()
             taught.check(len(supports))
             store = cls(facts["bundle_id"], supports, descriptors, taught)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as exc:
+        except (*UNREADABLE_NPZ, TypeError) as exc:
             raise BundleError(
                 f"{where}: not a readable class store ({exc}); restore it or remove it and enrol again"
             ) from exc

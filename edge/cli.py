@@ -50,7 +50,7 @@ def main() -> None:
     \b
     On the workstation:  export, pretrain, evaluate
     On either:           calibrate
-    On the device:       enrol, classes, score, run, bench
+    On the device:       enrol, classes, score, run, station, bench
     See it work:         oddkind demo
     """
 

@@ -16,17 +16,24 @@ from edge.notify import Notify
 from edge.outbox import Courier, Receiver
 from edge.pictures import FrameBgr
 from edge.result import Inspection
-from edge.sinks import Sink
+from edge.sinks import Output, Sink
+from edge.station_parts import StationPath
 
 
-class DatabaseSettings(pydantic.BaseModel):
+class DatabaseSettings(Output):
     """file: SQLite, created when absent. queue_records: wait in memory for a slow disk. batch_s: between commits."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-    file: Path
+    file: StationPath
     queue_records: int = pydantic.Field(default=1000, ge=1, le=100_000)
     batch_s: float = pydantic.Field(default=0.2, ge=0.01, le=0.5)
+
+    def open(self, cameras: Sequence[str], notify: Notify) -> Sink:
+        """The sink, without receivers: `Outputs` knows those."""
+        return DatabaseSink(self, notify)
+
+    def in_words(self) -> str:
+        """The file."""
+        return f"database {self.file}"
 
 
 class DatabaseSink(Sink):

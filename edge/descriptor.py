@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge.anomaly import Anomaly
-from edge.errors import BundleError
+from edge.errors import UNREADABLE_NPZ, BundleError
 from edge.manifest import Embedding
 from edge.memory_bank import MemoryBank, standardise
 from edge.pictures import FrameBgr
@@ -80,7 +79,7 @@ class Whitening:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 whitening = cls(**{name: stored[name] for name in cls.__dataclass_fields__})
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as exc:
+        except UNREADABLE_NPZ as exc:
             raise BundleError(f"{path}: not a whitening ({exc}); calibrate again") from exc
         shapes = [array.shape for array in whitening.__dict__.values()]
         if shapes != [(look_dim,), (look_dim,), (core_dim, core_dim), (look_dim, look_dim)]:

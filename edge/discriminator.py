@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import BundleError
+from edge.errors import UNREADABLE_NPZ, BundleError
 from edge.int8_product import Int8Matrix
 from edge.manifest import BackendName, Precision
 
@@ -58,7 +57,7 @@ class DiscriminatorArrays:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = cls(**{name: stored[name] for name in cls.__dataclass_fields__})
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as exc:
+        except UNREADABLE_NPZ as exc:
             raise BundleError(f"{path}: not a discriminator ({exc}); calibrate again") from exc
         units = arrays.bias.size
         expected = [(dim, units), (dim, units), (DISTANCE_FEATURES, units), (units,), (units,), grid_hw, grid_hw]

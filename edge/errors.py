@@ -2,6 +2,7 @@
 
 OddkindError                  a person can act on it: the text says expected, got and what to do
 ├── UsageError                wrong flags or an impossible combination (exit code 2)
+├── StationError              a station file that is wrong, or missing
 ├── PictureError              a file that is not a picture we can inspect
 ├── BundleError               a pack, bundle or class store that is missing, broken or does not fit
 ├── BackendError              the runtime (ONNX Runtime, OpenVINO) cannot load or run a graph
@@ -12,6 +13,9 @@ OddkindError                  a person can act on it: the text says expected, go
 ├── CalibrationError          good pictures that cannot become a bundle
 └── ExportError               a backbone or head that cannot become a pack
 """
+
+import zipfile
+import zlib
 
 
 class OddkindError(Exception):
@@ -24,6 +28,10 @@ class UsageError(OddkindError):
     """The command cannot mean anything as given."""
 
     exit_code = 2
+
+
+class StationError(OddkindError):
+    """A station file is missing, or describes nothing that could run."""
 
 
 class PictureError(OddkindError):
@@ -60,3 +68,8 @@ class CalibrationError(OddkindError):
 
 class ExportError(OddkindError):
     """A backbone or relation head cannot be turned into a model pack."""
+
+
+# What numpy raises for an .npz that is cut off or scribbled on. A flipped bit can call a member encrypted or packed in
+# a way that nobody knows (RuntimeError) or in one that it is not (zlib.error).
+UNREADABLE_NPZ = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)

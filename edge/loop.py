@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from time import monotonic
 from types import FrameType
 
+from edge.camera_faults import FaultWatch
 from edge.camera_feeds import Ended, in_turns
 from edge.errors import CameraError
 from edge.frames import Camera, Frame, NoFrame
@@ -31,12 +32,14 @@ def run(
     stop: threading.Event | None = None,
     always_type: bool = False,
     notify: Notify = say,
+    watches: Sequence[FaultWatch] = (),
 ) -> RunSummary:
     """Inspect what `cameras` give, in turns, until all end, `max_frames` records are written or `stop` is set.
 
     The caller opens and closes cameras and sinks. A frame that cannot be inspected, a broken picture and a lost
     camera are `no_verdict` records. A camera that never opens is told of and the others go on; its error is raised
-    when there is no other. OutputError when a record is refused.
+    when there is no other. OutputError when a record is refused. watches: one a camera, or none; a frame that one of
+    them finds faulty is a `no_verdict` record too.
     """
     watch = _ClassWatch(inspector, notify)
     tallies = [_Tally(camera.name, notify) for camera in cameras]
@@ -47,7 +50,7 @@ def run(
                 tallies[number].end(item, tallies)
                 continue
             watch.refresh()
-            inspection = _inspect(item, inspector, always_type)
+            inspection = _inspect(item, inspector, always_type, watches[number] if watches else None)
             for sink in sinks:
                 sink.write(inspection, item.frame_bgr if isinstance(item, Frame) else None)
             tallies[number].add(item, inspection)
@@ -143,13 +146,17 @@ class _ClassWatch:
             self._notify(f"classes: {', '.join(self._inspector.classifier.names) or 'none'}")
 
 
-def _inspect(item: Frame | NoFrame, inspector: Inspector, always_type: bool) -> Inspection:
+def _inspect(
+    item: Frame | NoFrame, inspector: Inspector, always_type: bool, watch: FaultWatch | None = None
+) -> Inspection:
     """An inspection that can be written as a record, whatever happens on the way."""
     bundle_id, threshold = inspector.manifest.bundle_id, inspector.image_threshold
     if isinstance(item, NoFrame):
         return no_verdict(item.provenance, bundle_id, threshold, item.reason)
     waited_ms = (monotonic() - item.grabbed_at_s) * 1e3
     try:
+        if watch and (fault := watch.fault(item)):
+            return no_verdict(item.provenance, bundle_id, threshold, fault)
         inspection = inspector.inspect(item.frame_bgr, item.provenance, always_type).with_latency("wait", waited_ms)
         inspection.to_json()  # refuses NaN, which a broken head could put anywhere
     except Exception as exc:  # one strange frame must not stop the line

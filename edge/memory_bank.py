@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import BundleError
+from edge.errors import UNREADABLE_NPZ, BundleError
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -54,7 +53,7 @@ class MemoryBankArrays:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = cls(**{name: stored[name] for name in cls.__dataclass_fields__})
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as exc:
+        except UNREADABLE_NPZ as exc:
             raise BundleError(f"{path}: not a memory bank ({exc}); calibrate again") from exc
         shapes = [getattr(arrays, name).shape for name in cls.__dataclass_fields__]
         rows, dim = shapes[0] if len(shapes[0]) == 2 else (0, 0)

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 
 import pydantic
@@ -14,15 +13,16 @@ import pydantic
 from edge.credentials import secret_in, tls_context
 from edge.database import Letter
 from edge.mqtt_connection import ENVELOPE_BYTES, GOOD_BYE_S, Broker, MqttConnection, check_installed
-from edge.outbox import Receiver, Unreachable
+from edge.outbox import Receiver, ReceiverOutput, Unreachable
 from edge.pictures import FrameBgr
 from edge.result import Inspection, utc_now
+from edge.station_parts import StationPath
 from edge.thumbnail import jpeg_thumbnail
 
 PORT, TLS_PORT = 1883, 8883
 
 
-class MqttSettings(pydantic.BaseModel):
+class MqttSettings(ReceiverOutput):
     """Where and as whom to publish. port: 1883, or 8883 with TLS. password or password_file: with username.
 
     topic_prefix: its own for every station. client_id: from the prefix, so that it is the same after a restart.
@@ -30,19 +30,17 @@ class MqttSettings(pydantic.BaseModel):
     our own. thumbnails: of rejects, as JPEG.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
     host: str = pydantic.Field(min_length=1, pattern=r"^[^\s/@]+$")
     port: int | None = pydantic.Field(default=None, ge=1, le=65535)
     topic_prefix: str = pydantic.Field(default="oddkind", max_length=200)
     client_id: str | None = pydantic.Field(default=None, min_length=1, max_length=200)
     username: str | None = None
     password: pydantic.SecretStr | None = None
-    password_file: Path | None = None
+    password_file: StationPath | None = None
     tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    ca_file: StationPath | None = None
+    cert_file: StationPath | None = None
+    key_file: StationPath | None = None
     keepalive_s: int = pydantic.Field(default=15, ge=1, le=3600)
     timeout_s: float = pydantic.Field(default=10.0, ge=0.1, le=120)
     thumbnails: bool = False
@@ -68,6 +66,20 @@ class MqttSettings(pydantic.BaseModel):
             raise ValueError("`key_file` needs `cert_file`")
         return self
 
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"{self.host}:{self.port or (TLS_PORT if self.tls else PORT)}"
+
+    def open(self) -> Receiver:
+        """The receiver of these settings."""
+        return MqttReceiver(self)
+
+    def in_words(self) -> str:
+        """Broker and topic."""
+        how = " with TLS" if self.tls else ""
+        return f"MQTT to {self.address}{how}, {self.topic_prefix}/record{', thumbnails too' if self.thumbnails else ''}"
+
 
 class MqttReceiver(Receiver):
     """Publishes with QoS 1 and settles a record when the broker has acknowledged it.
@@ -83,7 +95,7 @@ class MqttReceiver(Receiver):
         check_installed()
         self._settings = settings
         self._broker = _broker(settings)
-        self.address = f"{self._broker.host}:{self._broker.port}"
+        self.address = settings.address
         self._connection: MqttConnection | None = None
         self._is_careful = False
 

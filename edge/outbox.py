@@ -16,6 +16,7 @@ from edge.live_camera import back_off_s
 from edge.notify import Notify, one_line
 from edge.pictures import FrameBgr
 from edge.result import Inspection
+from edge.station_parts import StationPart
 
 IDLE_S = 0.5  # how soon a connection that was lost while nothing waited is made again
 LINGER_S = 2.0  # how long a run that ends goes on delivering
@@ -53,6 +54,18 @@ class Receiver(ABC):
 
     def close(self) -> None:  # noqa: B027  # some have nothing open
         """Say good-bye; safe to call twice."""
+
+
+class ReceiverOutput(StationPart):
+    """A receiver as a station describes it; the model stands beside its receiver."""
+
+    def open(self) -> Receiver:
+        """The receiver, not connected yet. UsageError when a file or package it needs is not there."""
+        raise NotImplementedError
+
+    def in_words(self) -> str:
+        """Where records are sent, for a person, in one line, without secrets."""
+        raise NotImplementedError
 
 
 class Courier(threading.Thread):

@@ -17,6 +17,7 @@ COMMANDS = {
     "classes": "edge.cli_classes:classes",
     "score": "edge.cli_score:score",
     "run": "edge.cli_run:run",
+    "station": "edge.cli_station:station",
     "evaluate": "calibration.cli_evaluate:evaluate",
     "bench": "edge.cli_bench:bench",
     "demo": "calibration.cli_demo:demo",

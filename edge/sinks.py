@@ -12,12 +12,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+import pydantic
+
 from edge.draw import draw_inspection
 from edge.errors import OutputError
 from edge.notify import Notify
 from edge.pictures import FrameBgr, write_picture
 from edge.result import Inspection
+from edge.station_parts import StationPart, StationPath
 
+KEEP_ANNOTATED = 1000
 # Only files with such a name are ever removed.
 _ANNOTATED_NAME = re.compile(r"\d{8}T\d{9}Z_(cam\d+_)?\d{8,}_(good|defect|no_verdict)\.jpg")
 
@@ -39,6 +43,18 @@ class Sink(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Output(StationPart):
+    """A sink as a station describes it; the model stands beside its sink, and `edge.outputs` lists them all."""
+
+    def open(self, cameras: Sequence[str], notify: Notify) -> Sink:
+        """The sink, for cameras of these names. OutputError when it cannot be used."""
+        raise NotImplementedError
+
+    def in_words(self) -> str:
+        """What it will do, for a person, in one line."""
+        raise NotImplementedError
 
 
 class JsonLinesSink(Sink):
@@ -119,6 +135,21 @@ class AnnotatedFrameSink(Sink):
         if not self._has_failed:
             self._notify(text)
         self._has_failed = True
+
+
+class AnnotatedOutput(Output):
+    """Pictures with their verdict drawn on them, in a folder of their own. keep: the newest stay."""
+
+    folder: StationPath
+    keep: int = pydantic.Field(default=KEEP_ANNOTATED, ge=1, le=10_000_000)
+
+    def open(self, cameras: Sequence[str], notify: Notify) -> Sink:
+        """The sink; names in files tell several cameras apart."""
+        return AnnotatedFrameSink(self.folder, self.keep, notify, cameras if len(cameras) > 1 else ())
+
+    def in_words(self) -> str:
+        """Folder and number."""
+        return f"annotated pictures in {self.folder}, the {self.keep} newest"
 
 
 def annotated_name(inspection: Inspection, camera_number: int | None = None) -> str:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
@@ -20,7 +19,8 @@ import pydantic
 
 from edge.credentials import secret_in, tls_context
 from edge.database import Letter
-from edge.outbox import Receiver, Unreachable
+from edge.outbox import Receiver, ReceiverOutput, Unreachable
+from edge.station_parts import StationPath
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
@@ -32,19 +32,17 @@ EXCERPT_BYTES = 200  # of an answer that refuses, to show why
 MAX_ANSWER_BYTES = 64 * 1024  # read so that the connection can be used again
 
 
-class WebhookSettings(pydantic.BaseModel):
+class WebhookSettings(ReceiverOutput):
     """url: http or https, without a login in it. secret or secret_file: signs each request. timeout_s: a whole request.
 
     ca_file: PEM of who signed the server's certificate, when that is nobody the system knows.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
     url: str
     secret: pydantic.SecretStr | None = None
-    secret_file: Path | None = None
+    secret_file: StationPath | None = None
     timeout_s: float = pydantic.Field(default=5.0, ge=0.1, le=120)
-    ca_file: Path | None = None
+    ca_file: StationPath | None = None
 
     @pydantic.field_validator("url")
     @classmethod
@@ -70,6 +68,20 @@ class WebhookSettings(pydantic.BaseModel):
             raise ValueError("`ca_file` is of use with https:// only")
         return self
 
+    @property
+    def address(self) -> str:
+        """Scheme, host and port: a path may be as good as a password."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def open(self) -> Receiver:
+        """The receiver of these settings."""
+        return WebhookReceiver(self)
+
+    def in_words(self) -> str:
+        """Server, and whether requests are signed."""
+        return f"webhook to {self.address}, {'signed' if self.secret or self.secret_file else 'not signed'}"
+
 
 class WebhookReceiver(Receiver):
     """Posts one record after another over one kept connection; any 2xx settles a record.
@@ -83,7 +95,7 @@ class WebhookReceiver(Receiver):
     def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings
         self._parts = urlsplit(settings.url)
-        self.address = f"{self._parts.scheme}://{self._parts.netloc}"  # a path may be as good as a password
+        self.address = settings.address
         self._secret = _secret(settings)
         self._tls = tls_context(settings.ca_file) if self._parts.scheme == "https" else None
         self._connection: HTTPConnection | None = None

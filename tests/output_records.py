@@ -14,7 +14,8 @@ import numpy as np
 
 from edge.database_sink import DatabaseSettings, DatabaseSink
 from edge.mqtt import MqttSettings
-from edge.outputs import open_outputs
+from edge.notify import Notify
+from edge.outputs import Outputs
 from edge.result import Inspection, Provenance, Region, no_verdict, utc_now
 from edge.webhook import WebhookSettings
 
@@ -38,6 +39,18 @@ def write(sink: DatabaseSink, count: int, first: int = 0, verdict: str = "good")
     for inspection in inspections:
         sink.write(inspection, FRAME_BGR)
     return [inspection.result_id for inspection in inspections]
+
+
+def open_outputs(
+    database: DatabaseSettings,
+    mqtt: MqttSettings | None,
+    webhook: WebhookSettings | None,
+    notify: Notify,
+) -> DatabaseSink:
+    """As a station opens them."""
+    (sink,) = Outputs(database=database, mqtt=mqtt, webhook=webhook).open(["camera"], notify)
+    assert isinstance(sink, DatabaseSink)
+    return sink
 
 
 def query(path: Path, sql: str, *arguments: object) -> list[Any]:

@@ -204,6 +204,18 @@ CASES = {
     "run of an unknown scheme": Case("run {bundle} --source gopher://x/y", 1, "gopher:// is not supported"),
     "run of no bundle": Case("run {gone} --source {good}", 1, "is not a bundle"),
     "run onto a folder": Case("run {bundle} --source {good} --out {empty}", 1, "cannot take records (Is a directory)"),
+    "run of a station that is not there": Case("run --station {gone}", 1, "'oddkind station init' writes an example"),
+    "run of a picture as station": Case("run --station {good}/000.png", 1, "000.png:1: not UTF-8 text"),
+    "run of a folder as station": Case("run --station {good}", 1, "Is a directory"),
+    "run of a station that is text": Case("run --station {file}", 1, "expected keys: name, bundle"),
+    "run of a station and flags": Case("run {bundle} --station {file}", 2, "--station says it all: leave out BUNDLE"),
+    # station
+    "station check of no file": Case("station check {gone}", 1, "No such file or directory"),
+    "station check of text": Case("station check {file}", 1, "file: 1 problem"),
+    "station init over a file": Case("station init {file}", 2, "exists; give another name"),
+    "station init over a folder": Case("station init {good}", 2, "exists; give another name"),
+    "station init below a file": Case("station init {file}/station.yaml", 1, "cannot be written"),
+    "station without a verb": Case("station explain {file}", 2, "No such command 'explain'"),
     "run that would film itself": Case(
         "run {bundle} --source {good} --annotated {good}/seen", 2, "lies in the source folder"
     ),

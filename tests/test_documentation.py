@@ -17,6 +17,7 @@ import jsonschema
 import pydantic
 import pytest
 from output_records import an_inspection, query
+from pydantic.fields import FieldInfo
 
 from edge.cli import main
 from edge.database import Database, Entry, prepare
@@ -25,6 +26,8 @@ from edge.manifest import BundleManifest, PackManifest
 from edge.mqtt import MqttSettings
 from edge.registry import COMMANDS
 from edge.result import record_schema
+from edge.station_check import check_station
+from edge.station_file import Station
 from edge.webhook import WebhookSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,6 +146,13 @@ def test_every_setting_of_an_output_is_explained(model: type[pydantic.BaseModel]
     assert not set(model.model_fields) - named
 
 
+def test_the_example_of_the_page_of_outputs_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MQTT_PASSWORD", "hunter2")
+    (example,) = code_blocks(ROOT / "docs" / "outputs.md", "yaml")
+    (tmp_path / "station.yaml").write_text("bundle: bundle\ncameras: [{source: pictures}]\n" + example)
+    assert check_station(tmp_path / "station.yaml", look_around=False).problems == []
+
+
 def test_every_query_of_the_page_of_outputs_runs_and_finds_something(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
     prepare(path)
@@ -162,6 +172,27 @@ def test_every_key_of_the_manifests_is_explained(model: type[pydantic.BaseModel]
     assert not missing
 
 
+def test_every_key_of_a_station_file_is_explained_with_its_default() -> None:
+    page = (ROOT / "docs" / "station.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.*?) \|", page, flags=re.MULTILINE))
+    keys = dict(dotted_keys(Station))
+    assert list(rows) == list(keys)
+    needed = {name for name, field in keys.items() if field.is_required()}
+    assert {name for name, default in rows.items() if default == "needed"} == needed
+    plain = {name: f.default for name, f in keys.items() if isinstance(f.default, bool | int | float)}
+    assert plain
+    assert [name for name, default in plain.items() if rows[name] != f"`{str(default).lower()}`"] == []
+
+
+def test_every_example_of_a_station_file_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMERA_PASSWORD", "hunter2")
+    examples = code_blocks(ROOT / "docs" / "station.md", "yaml")
+    assert len(examples) == 2
+    for example in examples:
+        (tmp_path / "station.yaml").write_text(example, encoding="utf-8")
+        assert check_station(tmp_path / "station.yaml", look_around=False).problems == []
+
+
 def test_every_file_of_a_bundle_is_explained(bundle_dir: Path) -> None:
     page = (ROOT / "docs" / "bundle.md").read_text(encoding="utf-8")
     files = [p.name for p in bundle_dir.iterdir() if not p.name.startswith((".", "backbone", "relation_head"))]
@@ -175,6 +206,14 @@ def manifest_keys(model: type[pydantic.BaseModel]) -> set[str]:
     for name, field in model.model_fields.items():
         keys |= {name}.union(*(manifest_keys(part) for part in models_in(field.annotation)))
     return keys
+
+
+def dotted_keys(model: type[pydantic.BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """(`runtime.threads`, its field) of every key, parts after the key they stand under."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}", field
+        for part in models_in(field.annotation):
+            yield from dotted_keys(part, f"{prefix}{name}.")
 
 
 def models_in(annotation: Any) -> list[type[pydantic.BaseModel]]:

@@ -70,7 +70,12 @@ def test_what_ships_beside_the_code_is_in_the_wheel(device: Path, tmp_path: Path
 
     shipped = call(device / "python", "-c", script, cwd=tmp_path).split()
 
-    for name in ("record.schema.json", "report.html", *(p.name for p in (ROOT / "edge").glob("*.py"))):
+    for name in (
+        "record.schema.json",
+        "report.html",
+        "station.example.yaml",
+        *(p.name for p in (ROOT / "edge").glob("*.py")),
+    ):
         assert name in shipped
     assert "oddkind, version" in call(device / "oddkind", "--version", cwd=tmp_path)
 

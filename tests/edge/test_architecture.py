@@ -59,7 +59,7 @@ def test_help_of_a_command_has_an_example_and_loads_nothing_heavy(command: str) 
     assert modules & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", ["score", "run", "enrol", "classes"])
+@pytest.mark.parametrize("command", ["score", "run", "station", "enrol", "classes"])
 def test_help_of_a_device_command_stays_inside_edge(command: str) -> None:
     modules, _ = run_fresh(CLI, command, "--help")
 

@@ -18,7 +18,7 @@ from mjpeg_server import MjpegServer, plain_frame
 
 from edge import live_camera
 from edge.camera import open_camera
-from edge.camera_address import redacted, url_scheme
+from edge.camera_address import identity, is_device, is_live, redacted, url_scheme
 from edge.errors import CameraError
 from edge.frames import Frame, Frames, NoFrame
 from edge.live_camera import LiveCamera, back_off_s
@@ -88,6 +88,20 @@ def test_no_password_survives_however_it_is_written(user: str, tail: str, path: 
 
 def test_a_file_name_that_is_no_utf8_can_be_shown() -> None:
     assert redacted(os.fsdecode(b"part\xff.png")) == "part\\xff.png"
+
+
+@pytest.mark.parametrize("source", ["0", "/dev/video97", "/dev/null", "rtsp://c/1", "http://c/v", "ftp://c/1"])
+def test_cameras_and_streams_are_live(source: str) -> None:
+    assert is_live(source)
+    assert is_device(source) is source.startswith("/dev/")
+
+
+def test_files_and_what_is_not_there_are_not_live_and_one_folder_is_one(tmp_path: Path) -> None:
+    for source in (str(tmp_path), "line.mp4", "", "-1", "x" * 5000, "a:b"):
+        assert not is_live(source)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert identity(f"{tmp_path}/link") == identity(str(tmp_path)) == str(tmp_path)
+    assert identity("rtsp://a:b@c/1") == "rtsp://a:***@c/1"
 
 
 @pytest.mark.parametrize(("source", "scheme"), [("RTSP://a", "rtsp"), ("0", None), ("a/b:c", None), ("s3://b/k", "s3")])

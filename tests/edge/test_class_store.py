@@ -120,6 +120,19 @@ def test_cut_or_scribbled_bytes_are_never_a_store_of_the_wrong_content(data: st.
         assert_same(read_back, store)
 
 
+def test_every_single_flipped_bit_is_told_of_or_changes_nothing() -> None:
+    store = store_of("scratch", "dent")
+    whole = store.to_bytes()
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        try:
+            read_back = ClassStore.from_bytes(bytes(content), Path("classes.npz"))
+        except BundleError:
+            continue
+        assert_same(read_back, store)
+
+
 def test_a_missing_store_is_an_empty_one(tmp_path: Path) -> None:
     store = read(tmp_path / "classes.npz")
 

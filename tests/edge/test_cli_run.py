@@ -211,6 +211,9 @@ WRONG: dict[str, tuple[list[str], int, str]] = {
     "database is a folder": (["--source", "{good}", "--database", "{tmp}"], 1, "choose another file"),
     "database is a text": (["--source", "{good}", "--database", "{tmp}/file.txt"], 1, "file is not a database"),
     "broken classes": (["--source", "{good}", "--classes", "{tmp}/file.txt"], 1, "class store"),
+    "source of no letters": (["--source", ""], 2, "source: expected a camera number, /dev/videoN"),
+    "thousands of threads": (["--source", "{good}", "--threads", "5000"], 2, "threads: Input should be less than"),
+    "lost after nan": (["--source", "{good}", "--lost-after", "nan"], 2, "lost_after_s: Input should be"),
     "unknown backend": (["--source", "{good}", "--backend", "tensorrt"], 2, "--backend"),
 }
 

@@ -16,14 +16,17 @@ import pytest
 from delivery import Delivery, gaps
 from edge_processes import wait_for
 from mosquitto import Mosquitto, Subscriber, free_port
-from output_records import in_state, query, stored, write
+from output_records import in_state, open_outputs, query, stored, write
 from webhook_server import WebhookServer
 
 from edge.database_sink import DatabaseSettings
 from edge.errors import UsageError
 from edge.mqtt import MqttReceiver, MqttSettings
-from edge.outputs import open_outputs
-from edge.station import Station, run_station
+from edge.outputs import Outputs
+from edge.record_files import RecordsOutput
+from edge.station import run_station
+from edge.station_check import check_station
+from edge.station_file import CameraEntry, Station
 from edge.webhook import WebhookSettings
 
 KILLS = 6
@@ -116,8 +119,13 @@ def test_a_station_inspects_stores_and_delivers(
     shutil.copy(min(defects_dir.rglob("*.png")), pictures / "b.png")
     with Mosquitto(tmp_path / "broker") as broker, Subscriber(broker) as reader, WebhookServer() as server:
         mqtt = MqttSettings(host="127.0.0.1", port=broker.port, thumbnails=True)
-        settings = {"database": DatabaseSettings(file=path), "mqtt": mqtt, "webhook": WebhookSettings(url=server.url)}
-        station = Station(bundle, (str(pictures),), out=out, **settings)
+        outputs = Outputs(
+            records=RecordsOutput(file=out),
+            database=DatabaseSettings(file=path),
+            mqtt=mqtt,
+            webhook=WebhookSettings(url=server.url),
+        )
+        station = Station(bundle=bundle, cameras=[CameraEntry(source=str(pictures))], outputs=outputs)
         for run in (1, 2):  # the second inspects the same files: rows again, nothing to deliver
             assert run_station(station, notify=pytest.fail).frames == 2
             assert len(stored(path)) == 2 * run
@@ -131,7 +139,55 @@ def test_a_station_inspects_stores_and_delivers(
     ]
 
 
-def test_receivers_without_a_database_are_one_clear_line(bundle: Path, good_dir: Path) -> None:
-    station = Station(bundle, (str(good_dir),), webhook=WebhookSettings(url="http://127.0.0.1:9/"))
-    with pytest.raises(UsageError, match="need a `database`"):
-        run_station(station)
+FILE = """\
+bundle: bundle
+cameras: [{source: pictures}]
+outputs:
+  database: {file: ., batch_s: 3}
+  mqtt: {host: "mqtt://broker", topic_prefix: "line/#", password: 5, key_file: gone.key}
+  webhook: {url: "https://user:hunter2@host/", secret_file: gone, timeout: 3}
+"""
+SAYS = """\
+4: outputs.database.batch_s: expected a number, 0.01 to 0.5; got 3
+4: outputs.database.file: . is a folder; name a file
+5: outputs.mqtt.host: expected a host name or an IP address, without scheme and port; got 'mqtt://broker'
+5: outputs.mqtt.key_file: no such file: gone.key
+5: outputs.mqtt.password: expected text; got ***
+5: outputs.mqtt.topic_prefix: expected a topic such as `plant/line-3`
+6: outputs.webhook.secret_file: no such file: gone
+6: outputs.webhook.timeout: unknown key; did you mean timeout_s? allowed here: url, secret, secret_file
+6: outputs.webhook.url: a login in the address would end up in logs
+"""
+
+
+def problems(folder: Path, content: str) -> list[str]:
+    (folder / "station.yaml").write_text(content)
+    found = check_station(folder / "station.yaml").problems
+    return sorted(str(problem) for problem in found if "outputs" in str(problem))
+
+
+def test_a_station_file_is_told_everything_wrong_with_its_outputs(tmp_path: Path) -> None:
+    said, due = problems(tmp_path, FILE), SAYS.splitlines()
+    assert [line[: len(start)] for line, start in zip(said, due, strict=True)] == due
+    assert "hunter2" not in "".join(said)
+
+
+def test_receivers_without_a_database_are_one_clear_line(tmp_path: Path) -> None:
+    content = "bundle: b\ncameras: [{source: p}]\noutputs:\n  webhook: {url: 'https://host/'}\n"
+    (said,) = problems(tmp_path, content)
+    assert said.endswith("mqtt and webhook need a database, where records wait until they are delivered")
+
+
+def test_outputs_say_in_words_what_they_do_and_no_secret() -> None:
+    outputs = Outputs.model_validate(
+        {
+            "database": {"file": "r.db"},
+            "mqtt": {"host": "b", "tls": True, "username": "u", "password": "hunter2", "thumbnails": True},
+            "webhook": {"url": "https://h:1/T0K3N", "secret": "hunter2"},
+        }
+    )
+    assert [output.in_words() for output in outputs.given] == [
+        "database r.db",
+        "MQTT to b:8883 with TLS, oddkind/record, thumbnails too",
+        "webhook to https://h:1, signed",
+    ]

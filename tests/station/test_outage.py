@@ -14,12 +14,11 @@ import pytest
 from delivery import Delivery, gaps
 from edge_processes import wait_for
 from mosquitto import Mosquitto, Subscriber
-from output_records import query, stored
+from output_records import open_outputs, query, stored
 from webhook_server import WebhookServer
 
 from edge.database_sink import DatabaseSettings
 from edge.mqtt import MqttSettings
-from edge.outputs import open_outputs
 from edge.webhook import WebhookSettings
 
 OUTAGE_S, KILLS, PER_S = 60.0, 20, 20.0

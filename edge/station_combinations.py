@@ -1,0 +1,97 @@
+"""What no single value of a station file shows: cameras given twice, keys that do not go together.
+
+Looks at plain data, because everything that is wrong is to be said at once, beside a typing error too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge.camera_address import EXPECTED, URL_SCHEMES, identity, is_live, redacted, url_scheme
+from edge.station_yaml import Document, Where, dotted
+
+# Of a file or folder they mean nothing.
+ONLY_LIVE: tuple[Where, ...] = (("lost_after_s",), ("wait_for_camera",), ("faults", "frozen_after_s"))
+PLACES: tuple[Where, ...] = (
+    ("outputs", "records", "file"),
+    ("outputs", "annotated", "folder"),
+    ("outputs", "database", "file"),
+)
+
+
+def check_combinations(document: Document) -> None:
+    """Write every impossible combination into the document."""
+    for place, source in sources(document):
+        _check_scheme(document, place, source)
+        _check_only_live(document, place[:-1], source)
+    _check_twins(document)
+    _check_feedback(document)
+    _check_same_place(document)
+
+
+def sources(document: Document) -> Iterator[tuple[Where, str]]:
+    """(place, source) of every camera that has a sound one; files and folders as absolute paths."""
+    cameras = document.get("cameras")
+    for number in range(len(cameras) if isinstance(cameras, list) else 0):
+        place: Where = ("cameras", number, "source")
+        value = document.get(*place)
+        if not isinstance(value, str | int) or isinstance(value, bool) or not document.is_sound(place):
+            continue
+        yield place, str(value) if is_live(str(value)) else str(document.folder / str(value))
+
+
+def _check_scheme(document: Document, place: Where, source: str) -> None:
+    scheme = url_scheme(source)
+    if scheme is None:
+        return
+    if scheme not in URL_SCHEMES:
+        document.complain(place, f"{scheme}:// is not supported; expected {EXPECTED}")
+    elif not source.partition("://")[2].strip("/"):
+        document.complain(place, f"{scheme}:// and then nothing; expected an address such as {scheme}://camera/1")
+
+
+def _check_only_live(document: Document, camera: Where, source: str) -> None:
+    if is_live(source):
+        return
+    for key in ONLY_LIVE:
+        if document.get(*camera, *key):
+            document.complain((*camera, *key), "is for live cameras; this source is a file or folder: leave it out")
+
+
+def _check_twins(document: Document) -> None:
+    """Records say which camera they are of by its name, or else by its address without the password."""
+    first_with: dict[tuple[str, str], Where] = {}
+    for place, source in sources(document):
+        first = first_with.setdefault(("source", identity(source)), place)
+        if first != place:
+            text = "the same as {}, passwords aside; give every camera once"
+            document.complain(place, text.format(_named(document, first)))
+        name_place = (*place[:-1], "name")
+        name = document.get(*name_place)
+        shown, shown_at = (name, name_place) if isinstance(name, str) else (redacted(source), place)
+        first = first_with.setdefault(("name", shown), shown_at)
+        if first != shown_at:
+            document.complain(shown_at, f"the same as {_named(document, first)}; give each camera a name of its own")
+
+
+def _check_feedback(document: Document) -> None:
+    place: Where = ("outputs", "annotated", "folder")
+    folder = document.path(place)
+    for source_place, source in sources(document):
+        inside = folder and not is_live(source) and folder.resolve().is_relative_to(Path(source).resolve())
+        if inside:
+            document.complain(place, f"lies in the folder of {_named(document, source_place)}: it would be inspected")
+
+
+def _check_same_place(document: Document) -> None:
+    first_at: dict[Path, Where] = {}
+    for place in PLACES:
+        path = document.path(place)
+        first = first_at.setdefault(path.resolve(), place) if path else place
+        if first != place:
+            document.complain(place, f"the same as {_named(document, first)}; give each output a place of its own")
+
+
+def _named(document: Document, place: Where) -> str:
+    return f"{dotted(place)} in line {document.line(place)}"

@@ -1,0 +1,124 @@
+"""Whether what a station file names is there, and fits: bundle, graphs, runtime, classes, sources, output places."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+
+from edge.backend import is_installed
+from edge.bundle import Bundle
+from edge.camera_address import is_device, is_live
+from edge.class_store import read_class_store
+from edge.errors import OddkindError
+from edge.manifest import graph_key
+from edge.notify import one_line
+from edge.pictures import PICTURE_SUFFIXES, iter_picture_paths
+from edge.station_combinations import sources
+from edge.station_yaml import Document, Where
+
+RECEIVER_FILES: tuple[Where, ...] = (
+    *(("outputs", "mqtt", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
+    *(("outputs", "webhook", name) for name in ("secret_file", "ca_file")),
+)
+
+
+def check_things(document: Document) -> None:
+    """Write into the document everything that is missing or does not fit."""
+    bundle = _check_bundle(document)
+    if bundle:
+        _check_runtime(document, bundle)
+    _check_classes(document, bundle)
+    for place, source in sources(document):
+        _check_source(document, place, source)
+    _check_outputs(document)
+    _check_receivers(document)
+
+
+def _check_bundle(document: Document) -> Bundle | None:
+    place: Where = ("bundle",)
+    path = document.path(place)
+    if path is None:
+        return None
+    if not _is_there(path):
+        document.complain(place, f"no such folder: {document.shown(place)}; 'oddkind calibrate' makes bundles")
+        return None
+    try:
+        return Bundle.open(path)
+    except OddkindError as exc:
+        document.complain(place, one_line(exc))
+        return None
+
+
+def _check_runtime(document: Document, bundle: Bundle) -> None:
+    m = bundle.manifest
+    backend = document.get("runtime", "backend") or m.calibrated_backend
+    precision = document.get("runtime", "precision") or m.calibrated_precision
+    place: Where = ("runtime", "backend" if document.get("runtime", "backend") else "precision")
+    if backend == "auto" or not all(document.is_sound(("runtime", key)) for key in ("backend", "precision")):
+        return
+    if graph_key(backend, precision) not in m.graphs:
+        has = ", ".join(sorted(m.graphs))
+        document.complain(place, f"the bundle has no graph for {backend} in {precision}; it has {has}")
+    elif not is_installed(backend):
+        where = place if document.get("runtime", "backend") else ("bundle",)
+        document.complain(where, f"{backend} is not installed here; pip install 'oddkind[{backend}]'")
+
+
+def _check_classes(document: Document, bundle: Bundle | None) -> None:
+    place: Where = ("classes",)
+    path = document.path(place)
+    if path is None:
+        return
+    if not _is_there(path):
+        hint = "leave it out, or enrol a first class with 'oddkind enrol --classes'"
+        document.complain(place, f"no such file: {document.shown(place)}; {hint}")
+    elif bundle:
+        m = bundle.manifest
+        try:
+            read_class_store(path, m.bundle_id, m.typing.descriptor_dim)
+        except OddkindError as exc:
+            document.complain(place, one_line(exc))
+
+
+def _check_source(document: Document, place: Where, source: str) -> None:
+    shown, waits = document.shown(place), document.get(*place[:-1], "wait_for_camera") is True
+    if is_device(source):
+        if not _is_there(Path(source)) and not waits:
+            document.complain(place, f"no such device: {shown}; plug it in, or set wait_for_camera: true")
+    elif is_live(source):
+        return
+    elif not _is_there(Path(source)):
+        document.complain(place, f"no such file or folder: {shown}")
+    elif Path(source).is_dir() and not any(islice(iter_picture_paths(Path(source)), 1)):
+        document.complain(place, f"no pictures in this folder: {shown} ({', '.join(sorted(PICTURE_SUFFIXES))})")
+
+
+def _check_outputs(document: Document) -> None:
+    """Only what can be seen without writing anything."""
+    records: Where = ("outputs", "records", "file")
+    path = document.path(records)
+    if path and document.get(*records) != "-" and path.is_dir():
+        document.complain(records, f"{document.shown(records)} is a folder; name a file")
+    annotated: Where = ("outputs", "annotated", "folder")
+    path = document.path(annotated)
+    if path and path.exists() and not path.is_dir():
+        document.complain(annotated, f"{document.shown(annotated)} is a file; name a folder")
+    database: Where = ("outputs", "database", "file")
+    path = document.path(database)
+    if path and path.is_dir():
+        document.complain(database, f"{document.shown(database)} is a folder; name a file")
+
+
+def _check_receivers(document: Document) -> None:
+    for place in RECEIVER_FILES:
+        path = document.path(place)
+        if path and not path.is_file():
+            document.complain(place, f"no such file: {document.shown(place)}")
+    if document.get("outputs", "mqtt") and find_spec("paho") is None:
+        document.complain(("outputs", "mqtt"), "paho is not installed here; pip install 'oddkind[station]'")
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  # Path.exists raises on names that are too long
