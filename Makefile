@@ -1,5 +1,6 @@
 # make demo    install everything here and see the whole path work on a rendered product line
 # make test    all checks and all tests
+# make test-station   what takes minutes: outages and kills; needs mosquitto (Debian: apt install mosquitto)
 # make check   lint, format, types, import contracts
 # make clean   remove what these made
 #
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check clean
+.PHONY: help demo install test test-station check clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -23,6 +24,9 @@ demo: $(INSTALLED)
 
 test: check
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-station: $(INSTALLED)
+	$(BIN)/pytest tests/station $(PYTEST_ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -42,6 +42,12 @@ class OnePerLine(click.types.StringParamType):
 )
 @classes_option
 @click.option("--out", default="-", show_default=True, metavar="FILE|-", help="Append records here; -: stdout.")
+@click.option(
+    "--database",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="SQLite file that gets a row for every inspection; created when absent.",
+)
 @click.option("--annotated", type=click.Path(path_type=Path), metavar="DIR", help="Frames with their verdict drawn.")
 @click.option("--keep-annotated", type=click.IntRange(1), default=1000, show_default=True, help="Newest N stay.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many records.")
@@ -104,6 +110,7 @@ def _from_flags(
     sources: tuple[str, ...],
     classes_path: Path | None,
     out: str,
+    database: Path | None,
     annotated: Path | None,
     keep_annotated: int,
     lost_after_s: float,
@@ -113,6 +120,7 @@ def _from_flags(
     """The same station that a file would describe."""
     from pydantic import ValidationError
 
+    from edge.database_sink import DatabaseSettings
     from edge.outputs import Outputs
     from edge.record_files import RecordsOutput
     from edge.sinks import AnnotatedOutput
@@ -126,7 +134,8 @@ def _from_flags(
     try:
         pictures = AnnotatedOutput(folder=annotated, keep=keep_annotated) if annotated else None
         cameras = [CameraEntry(source=s, lost_after_s=lost_after_s, wait_for_camera=wait_for_camera) for s in sources]
-        outputs = Outputs(records=RecordsOutput(file=Path(out)), annotated=pictures)
+        rows = DatabaseSettings(file=database) if database else None
+        outputs = Outputs(records=RecordsOutput(file=Path(out)), annotated=pictures, database=rows)
         return Station(
             bundle=bundle,
             classes=classes_path,

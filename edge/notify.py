@@ -10,7 +10,8 @@ Notify = Callable[[str], None]
 
 def say(text: str) -> None:
     """On stderr: stdout belongs to the records."""
-    print(f"oddkind: {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"oddkind: {text}\n")  # in one piece: several threads have something to say
+    sys.stderr.flush()
 
 
 def one_line(exc: Exception) -> str:

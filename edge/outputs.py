@@ -1,6 +1,7 @@
 """Every output a station can have.
 
-To add one: its model, an `Output`, goes into the file of its sink, and a field for it goes here.
+To add one: its model, an `Output`, goes into the file of its sink, and a field for it goes here. One that is sent
+records, rather than written, is a `ReceiverOutput`: what it cannot take waits in the database.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from collections.abc import Iterator, Sequence
 
 import pydantic
 
+from edge.database_sink import DatabaseSettings, DatabaseSink
+from edge.mqtt import MqttSettings
 from edge.notify import Notify
+from edge.outbox import ReceiverOutput
 from edge.record_files import RecordsOutput
 from edge.sinks import AnnotatedOutput, Output, Sink
 from edge.station_parts import StationPart
+from edge.webhook import WebhookSettings
 
 
 class Outputs(StationPart):
@@ -20,20 +25,33 @@ class Outputs(StationPart):
 
     records: RecordsOutput | None = None
     annotated: AnnotatedOutput | None = None
+    database: DatabaseSettings | None = None
+    mqtt: MqttSettings | None = None
+    webhook: WebhookSettings | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_not_empty(self) -> Outputs:
         if not self.given:
             raise ValueError(f"nothing would be written; expected at least one of {', '.join(type(self).model_fields)}")
+        if self.receivers and not self.database:
+            raise ValueError("mqtt and webhook need a database, where records wait until they are delivered")
         return self
 
     @property
-    def given(self) -> list[Output]:
+    def given(self) -> list[Output | ReceiverOutput]:
         """Those that the station has."""
         outputs = [getattr(self, name) for name in type(self).model_fields]
         return [output for output in outputs if output is not None]
 
+    @property
+    def receivers(self) -> list[ReceiverOutput]:
+        """Those that are sent what the database holds."""
+        return [output for output in self.given if isinstance(output, ReceiverOutput)]
+
     def open(self, cameras: Sequence[str], notify: Notify) -> Iterator[Sink]:
         """Sinks, each opened when it is asked for, so that the caller can close those before it."""
         for output in self.given:
-            yield output.open(cameras, notify)
+            if isinstance(output, DatabaseSettings):
+                yield DatabaseSink(output, notify, [receiver.open() for receiver in self.receivers])
+            elif isinstance(output, Output):
+                yield output.open(cameras, notify)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 RECORD_SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
 _NAMESPACE = uuid.UUID("6f64646b-696e-4d21-8a57-0d8f5f0c2406")
+_THIS_RUN = uuid.uuid4().hex
 
 Verdict = Literal["good", "defect", "no_verdict"]
 
@@ -41,12 +42,16 @@ class Region:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a frame came from. captured_at: ISO 8601 UTC. path: for files, relative to what was asked for."""
+    """Where a frame came from. captured_at: ISO 8601 UTC. path: for files, relative to what was asked for.
+
+    run_id: tells this process from any other; no field of the record, but part of `result_id` where there is no path.
+    """
 
     source: str
     frame_id: int
     captured_at: str
     path: str | None = None
+    run_id: str = _THIS_RUN
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,14 @@ class Inspection:
 
     @property
     def result_id(self) -> str:
-        """The same file, frame and bundle give the same id, so a repeated run can be told from a new one."""
+        """The same unchanged file, frame and bundle give the same id; every frame of a camera has one of its own.
+
+        A camera's frame numbers start again with each run and a box without a clock battery may live through the same
+        second twice, so time and number alone would not do.
+        """
         p = self.provenance
-        moment = "" if p.path else p.captured_at
-        return str(uuid.uuid5(_NAMESPACE, "|".join((self.bundle_id, p.source, p.path or "", str(p.frame_id), moment))))
+        where = (p.path, "") if p.path else ("", p.run_id)
+        return str(uuid.uuid5(_NAMESPACE, "|".join((self.bundle_id, p.source, str(p.frame_id), p.captured_at, *where))))
 
     def with_latency(self, stage: str, latency_ms: float) -> Inspection:
         """The same inspection with one more stage timed."""

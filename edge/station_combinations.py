@@ -13,7 +13,11 @@ from edge.station_yaml import Document, Where, dotted
 
 # Of a file or folder they mean nothing.
 ONLY_LIVE: tuple[Where, ...] = (("lost_after_s",), ("wait_for_camera",), ("faults", "frozen_after_s"))
-PLACES: tuple[Where, ...] = (("outputs", "records", "file"), ("outputs", "annotated", "folder"))
+PLACES: tuple[Where, ...] = (
+    ("outputs", "records", "file"),
+    ("outputs", "annotated", "folder"),
+    ("outputs", "database", "file"),
+)
 
 
 def check_combinations(document: Document) -> None:

@@ -9,9 +9,9 @@ import pydantic
 
 
 class StationPart(pydantic.BaseModel):
-    """Base of every part: frozen, an unknown key is an error, and text is never taken for a number."""
+    """Base of every part: frozen, unknown keys are errors, text is never taken for a number, errors show no values."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def as_path(value: Any, info: pydantic.ValidationInfo) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from edge.pictures import PICTURE_SUFFIXES, iter_picture_paths
 from edge.station_combinations import sources
 from edge.station_yaml import Document, Where
 
+RECEIVER_FILES: tuple[Where, ...] = (
+    *(("outputs", "mqtt", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
+    *(("outputs", "webhook", name) for name in ("secret_file", "ca_file")),
+)
+
 
 def check_things(document: Document) -> None:
     """Write into the document everything that is missing or does not fit."""
@@ -27,6 +33,7 @@ def check_things(document: Document) -> None:
     for place, source in sources(document):
         _check_source(document, place, source)
     _check_outputs(document)
+    _check_receivers(document)
 
 
 def _check_bundle(document: Document) -> Bundle | None:
@@ -98,6 +105,19 @@ def _check_outputs(document: Document) -> None:
     path = document.path(annotated)
     if path and path.exists() and not path.is_dir():
         document.complain(annotated, f"{document.shown(annotated)} is a file; name a folder")
+    database: Where = ("outputs", "database", "file")
+    path = document.path(database)
+    if path and path.is_dir():
+        document.complain(database, f"{document.shown(database)} is a folder; name a file")
+
+
+def _check_receivers(document: Document) -> None:
+    for place in RECEIVER_FILES:
+        path = document.path(place)
+        if path and not path.is_file():
+            document.complain(place, f"no such file: {document.shown(place)}")
+    if document.get("outputs", "mqtt") and find_spec("paho") is None:
+        document.complain(("outputs", "mqtt"), "paho is not installed here; pip install 'oddkind[station]'")
 
 
 def _is_there(path: Path) -> bool:

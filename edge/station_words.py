@@ -13,8 +13,9 @@ from edge.station_yaml import Document, Where
 
 NAME = "1 to 60 letters, digits, spaces, '.', ':', '_' or '-', a letter or digit first"
 # Texts that are not any text.
-SPECIAL = {"source": EXPECTED, "name": NAME}
+SPECIAL = {"source": EXPECTED, "name": NAME, "host": "a host name or an IP address, without scheme and port"}
 PLAIN: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+PLAIN[pydantic.SecretStr] = "text"
 
 
 def complaints(error: pydantic.ValidationError, model: type[pydantic.BaseModel], document: Document) -> None:

@@ -23,7 +23,7 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 _SHOWN_CHARACTERS = 80
 # Of such a key not even a wrong value is shown.
-_SECRET_KEY = re.compile(r"pas+w|pwd|secret|token|key$|credential", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"(pas+w|pwd|secret|token|key$|credential)(?!.*_file$)", re.IGNORECASE)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _VARIABLE = re.compile(r"(\$?)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -137,3 +139,30 @@ def run_oddkind(*arguments: str) -> Result:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+@pytest.fixture
+def start_child() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts stations that write records to a database until they are killed, which they are at the end at the latest.
+
+    start_child(path, mqtt_port=0, webhook_url="-", per_s=20.0); 0 and "-" leave that receiver out.
+    """
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start(path: Path, mqtt_port: int = 0, webhook_url: str = "-", per_s: float = 20.0) -> subprocess.Popen[bytes]:
+        program = Path(__file__).with_name("output_records.py")
+        command = [sys.executable, program, path, str(mqtt_port), webhook_url, str(per_s)]
+        with path.with_suffix(".log").open("ab") as log:
+            children.append(subprocess.Popen(command, stdout=log, stderr=log, env=child_environment()))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+
+
+def child_environment() -> dict[str, str]:
+    """With which a child finds the code that is being tested."""
+    root = Path(__file__).resolve().parents[1]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}

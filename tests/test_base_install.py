@@ -75,13 +75,14 @@ def test_the_base_install_is_a_short_list_with_reasons() -> None:
     [
         "import edge.inspector",
         "import edge.station",
+        "import edge.outputs",
         "import edge.station_check",
         *(
             CLI.format(arguments=[command, "--help"])
             for command in ("run", "score", "enrol", "classes", "station", "bench")
         ),
     ],
-    ids=["inspector", "station", "check", "run", "score", "enrol", "classes", "station-help", "bench"],
+    ids=["inspector", "station", "outputs", "check", "run", "score", "enrol", "classes", "station-help", "bench"],
 )
 def test_the_device_path_loads_light_packages_alone(script: str) -> None:
     assert loaded_by(script) - LIGHT == set()

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,14 +16,19 @@ import click
 import jsonschema
 import pydantic
 import pytest
+from output_records import an_inspection, query
 from pydantic.fields import FieldInfo
 
 from edge.cli import main
+from edge.database import Database, Entry, prepare
+from edge.database_sink import DatabaseSettings
 from edge.manifest import BundleManifest, PackManifest
+from edge.mqtt import MqttSettings
 from edge.registry import COMMANDS
 from edge.result import record_schema
 from edge.station_check import check_station
 from edge.station_file import Station
+from edge.webhook import WebhookSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.md")])
@@ -129,6 +135,34 @@ def test_the_example_record_follows_the_schema() -> None:
     jsonschema.Draft202012Validator(record_schema(), format_checker=checker).validate(record)
     assert record["verdict"] == "defect"
     assert record["regions"]
+
+
+@pytest.mark.parametrize("model", [DatabaseSettings, MqttSettings, WebhookSettings])
+def test_every_setting_of_an_output_is_explained(model: type[pydantic.BaseModel]) -> None:
+    cells = re.findall(
+        r"^\| ([^|]+) \|", (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    named = set(re.findall(r"`(\w+)`", " ".join(cells)))
+    assert not set(model.model_fields) - named
+
+
+def test_the_example_of_the_page_of_outputs_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MQTT_PASSWORD", "hunter2")
+    (example,) = code_blocks(ROOT / "docs" / "outputs.md", "yaml")
+    (tmp_path / "station.yaml").write_text("bundle: bundle\ncameras: [{source: pictures}]\n" + example)
+    assert check_station(tmp_path / "station.yaml", look_around=False).problems == []
+
+
+def test_every_query_of_the_page_of_outputs_runs_and_finds_something(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    prepare(path)
+    for number, verdict in enumerate(("good", "defect", "no_verdict")):
+        inspection = an_inspection(number, verdict)
+        day = replace(inspection.provenance, captured_at="2026-11-23T10:00:00.000Z")
+        Database(path, durable=False).add([Entry(replace(inspection, provenance=day), {"webhook": None})])
+    queries = code_blocks(ROOT / "docs" / "outputs.md", "sql")
+    assert len(queries) == 3
+    assert [bool(query(path, sql)) for sql in queries] == [True] * 3
 
 
 @pytest.mark.parametrize("model", [PackManifest, BundleManifest])

@@ -19,6 +19,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 from mjpeg_server import MjpegServer
+from output_records import query
 
 from edge.cli import main
 from edge.pictures import read_picture
@@ -155,6 +156,13 @@ def test_max_frames_and_a_source_from_the_environment(bundle: Path, good_dir: Pa
     assert len(valid_records(result.stdout)) == 2
 
 
+def test_a_database_gets_a_row_for_every_record(bundle: Path, good_dir: Path, tmp_path: Path) -> None:
+    result = invoke(bundle, "--source", good_dir, "--max-frames", 3, "--database", tmp_path / "new" / "results.db")
+    assert result.exit_code == 0, result.stderr
+    rows = query(tmp_path / "new" / "results.db", "SELECT record FROM results ORDER BY number")
+    assert rows == result.stdout.splitlines()
+
+
 def test_a_second_run_appends(bundle: Path, good_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
     for _ in range(2):
@@ -200,6 +208,8 @@ WRONG: dict[str, tuple[list[str], int, str]] = {
     "out below a file": (["--source", "{good}", "--out", "{tmp}/file.txt/x.jsonl"], 1, "choose another --out"),
     "annotated is a file": (["--source", "{good}", "--annotated", "{tmp}/file.txt"], 1, "annotated frames"),
     "annotated feeds back": (["--source", "{tmp}", "--annotated", "{tmp}/new"], 2, "lies in the source folder"),
+    "database is a folder": (["--source", "{good}", "--database", "{tmp}"], 1, "choose another file"),
+    "database is a text": (["--source", "{good}", "--database", "{tmp}/file.txt"], 1, "file is not a database"),
     "broken classes": (["--source", "{good}", "--classes", "{tmp}/file.txt"], 1, "class store"),
     "source of no letters": (["--source", ""], 2, "source: expected a camera number, /dev/videoN"),
     "thousands of threads": (["--source", "{good}", "--threads", "5000"], 2, "threads: Input should be less than"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import yaml
 
 from edge.errors import StationError, UsageError
 from edge.manifest import read_manifest
+from edge.outbox import ReceiverOutput
 from edge.outputs import Outputs
 from edge.sinks import Output
 from edge.station import refuse_feedback, refuse_twins
@@ -123,7 +125,7 @@ SAYS = """\
 34: outputs.records.file: empty is a folder; name a file
 36: outputs.annotated.keep: expected a whole number, 1 to 10000000; got 'many'
 36: outputs.annotated.folder: lies in the folder of cameras[0].source in line 10: it would be inspected
-37: outputs.mqqt: unknown key; allowed here: records, annotated
+37: outputs.mqqt: unknown key; did you mean mqtt? allowed here: records, annotated, database
 38: station: has no value; give it one, or leave the key out for its default
 """
 
@@ -299,12 +301,19 @@ def uncommented() -> str:
 
 def test_the_example_shows_every_key_with_its_default() -> None:
     shown = yaml.safe_load(uncommented())
-    station = Station.model_validate(shown)
+    either_or = copy.deepcopy(shown)
+    del either_or["outputs"]["mqtt"]["password_file"], either_or["outputs"]["webhook"]["secret_file"]
+    either_or["outputs"]["mqtt"]["tls"] = True  # certificates need it
+    station = Station.model_validate(either_or)
     assert keys_of(shown) == {".".join(key) for key in keys_of_model(Station)}
     camera = CameraEntry(source="rtsp://camera/1").faults.for_source(True)
     given = station.cameras[0].faults
     assert given.model_copy(update={"size_px": None}) == camera
     assert station.cameras[0].lost_after_s == CameraEntry(source="0").lost_after_s
+    for name in ("database", "mqtt", "webhook"):
+        output = getattr(station.outputs, name)
+        defaults = {key: f.default for key, f in type(output).model_fields.items() if f.default and not f.is_required()}
+        assert {key: getattr(output, key) for key in defaults} == defaults
     for name in ("always_type", "max_frames"):
         assert name in Station.model_fields
     assert station.always_type is Station.model_fields["always_type"].default
@@ -339,9 +348,10 @@ def parts_in(annotation: object) -> Iterator[type[pydantic.BaseModel]]:
 def test_every_output_says_what_it_does_and_has_its_place_checked() -> None:
     for name, field in Outputs.model_fields.items():
         (model,) = parts_in(field.annotation)
-        assert issubclass(model, Output)
-        assert model.open is not Output.open
-        assert model.in_words is not Output.in_words
+        base = ReceiverOutput if issubclass(model, ReceiverOutput) else Output
+        assert issubclass(model, base)
+        assert model.open is not base.open
+        assert model.in_words is not base.in_words
         paths = [key for key, part in model.model_fields.items() if part.annotation is Path]
         assert all(("outputs", name, key) in PLACES for key in paths), "two outputs must not share a place"
 
