@@ -6,8 +6,6 @@ import math
 from html import escape
 from typing import Any
 
-import numpy as np
-
 PANEL_W, PANEL_H, LEFT, TOP, GAP = 215, 230, 48, 44, 14
 LOWEST_MS, HIGHEST_MS, FIRST_ROWS, LAST_ROWS = 0.3, 30_000, 1_000, 1_000_000
 COLOURS = {"exact": "#888", "int8": "#1565c0", "lists": "#2e7d32", "hnsw 32": "#c62828"}
@@ -34,11 +32,11 @@ def panel(left: float, dim: int, cells: list[dict[str, Any]], rest_ms: float) ->
     for power in range(3, 7):
         parts.append(text(place_x(left, 10**power), TOP + PANEL_H + 16, f"{10 ** (power - 3)}k"))
     done = [cell for cell in cells if "search_ms" in cell]
-    base = min(float(np.median(cell["search_ms"])) for cell in done if cell["rows"] == FIRST_ROWS)
+    base = min(min(cell["search_ms"]) for cell in done if cell["rows"] == FIRST_ROWS)
     budget = place_y(rest_ms + 2 * base)
     parts.append(line(left, budget, left + PANEL_W, budget, "#000", "4 3"))
     for name, colour in COLOURS.items():
-        points = [(place_x(left, c["rows"]), place_y(float(np.median(c["search_ms"])))) for c in done if fits(c, name)]
+        points = [(place_x(left, c["rows"]), place_y(min(c["search_ms"]))) for c in done if fits(c, name)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
