@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -29,11 +29,12 @@ Item = Frame | NoFrame | Ended
 Turns = Generator[tuple[int, Item], None, None]
 
 
-def in_turns(cameras: Sequence[Camera], stop: threading.Event) -> Turns:
+def in_turns(cameras: Sequence[Camera], stop: threading.Event, came_round: Callable[[], None] = lambda: None) -> Turns:
     """(number of the camera, what it gave), round robin over those that have something; ends with the last or `stop`.
 
     Of each camera `Ended` is the last item. Closing the generator, as any end of it, stops the fetching threads and
-    waits for them, so that a camera can be closed afterwards.
+    waits for them, so that a camera can be closed afterwards. came_round: called by the consumer's thread each time it
+    comes back for more, and every POLL_S while nothing arrives.
     """
     halt, changed = threading.Event(), threading.Condition()
     feeds = [_Feed(camera, halt, changed) for camera in cameras]
@@ -42,6 +43,7 @@ def in_turns(cameras: Sequence[Camera], stop: threading.Event) -> Turns:
     open_feeds, turn = len(feeds), 0
     try:
         while open_feeds and not stop.is_set():
+            came_round()
             number = _wait_for_any(feeds, turn, changed)
             if number is None:
                 continue

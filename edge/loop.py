@@ -21,6 +21,7 @@ from edge.inspector import Inspector
 from edge.notify import Notify, one_line, say
 from edge.result import Inspection, no_verdict
 from edge.run_summary import CameraSummary, RunSummary
+from edge.service_manager import ServiceManager
 from edge.sinks import Sink
 
 
@@ -33,27 +34,31 @@ def run(
     always_type: bool = False,
     notify: Notify = say,
     watches: Sequence[FaultWatch] = (),
+    manager: ServiceManager | None = None,
 ) -> RunSummary:
     """Inspect what `cameras` give, in turns, until all end, `max_frames` records are written or `stop` is set.
 
     The caller opens and closes cameras and sinks. A frame that cannot be inspected, a broken picture and a lost
     camera are `no_verdict` records. A camera that never opens is told of and the others go on; its error is raised
     when there is no other. OutputError when a record is refused. watches: one a camera, or none; a frame that one of
-    them finds faulty is a `no_verdict` record too.
+    them finds faulty is a `no_verdict` record too. manager: is told that the loop comes round, and of lost cameras.
     """
+    manager = manager or ServiceManager()
     watch = _ClassWatch(inspector, notify)
     tallies = [_Tally(camera.name, notify) for camera in cameras]
     written = 0
-    with closing(in_turns(cameras, stop or threading.Event())) as turns:
+    with closing(in_turns(cameras, stop or threading.Event(), manager.came_round)) as turns:
         for number, item in turns:
             if isinstance(item, Ended):
                 tallies[number].end(item, tallies)
+                manager.has_status(_status(tallies))
                 continue
             watch.refresh()
             inspection = _inspect(item, inspector, always_type, watches[number] if watches else None)
             for sink in sinks:
                 sink.write(inspection, item.frame_bgr if isinstance(item, Frame) else None)
             tallies[number].add(item, inspection)
+            manager.has_record(_status(tallies))
             written += 1
             if written == max_frames:
                 break
@@ -85,9 +90,9 @@ class _Tally:
     """Counts one camera's records, and tells when it is lost, comes back, ends or fails."""
 
     def __init__(self, name: str, notify: Notify) -> None:
-        self._name, self._notify = name, notify
+        self.name, self._notify = name, notify
         self._counts: Counter[str] = Counter()
-        self._is_lost = False
+        self.is_lost = False
         self.has_ended = False
         self.error: Exception | None = None
 
@@ -95,24 +100,38 @@ class _Tally:
         """Count one record and what was dropped before it."""
         self._counts.update({"frames": 1, inspection.verdict: 1})
         if isinstance(item, Frame):
-            self._counts.update({"dropped": item.dropped_before, "reconnects": self._is_lost})
-            if self._is_lost:
-                self._notify(f"{self._name}: the camera is back")
-            self._is_lost = False
+            self._counts.update({"dropped": item.dropped_before, "reconnects": self.is_lost})
+            if self.is_lost:
+                self._notify(f"{self.name}: the camera is back")
+            self.is_lost = False
         elif item.lost:
-            self._is_lost = True
-            self._notify(f"{self._name}: {item.reason}; trying to reconnect")
+            self.is_lost = True
+            self._notify(f"{self.name}: {item.reason}; trying to reconnect")
 
     def end(self, ended: Ended, tallies: Sequence[_Tally]) -> None:
         """No more from this camera; a single one needs no words, the end of the run says it."""
         self.has_ended, self.error = True, ended.error
         if len(tallies) > 1:
-            what = one_line(ended.error) if ended.error else f"{self._name}: no more frames"
+            what = one_line(ended.error) if ended.error else f"{self.name}: no more frames"
             self._notify(f"{what}; cameras that go on: {sum(not tally.has_ended for tally in tallies)}")
 
     def summary(self) -> CameraSummary:
         """What was counted."""
-        return CameraSummary.of(self._name, self._counts, one_line(self.error) if self.error else None)
+        return CameraSummary.of(self.name, self._counts, one_line(self.error) if self.error else None)
+
+
+def _status(tallies: Sequence[_Tally]) -> str:
+    """The cameras in one line."""
+    lost = [tally.name for tally in tallies if tally.is_lost and not tally.has_ended]
+    ended = [tally.name for tally in tallies if tally.has_ended]
+    parts = [f"cameras: {len(tallies)}"]
+    if lost:
+        parts.append(f"lost: {', '.join(lost)}")
+    if ended:
+        parts.append(f"ended: {', '.join(ended)}")
+    if len(lost) + len(ended) == len(tallies):
+        parts.append("nothing is inspected")
+    return "; ".join(parts)
 
 
 def _raise_if_all_failed(tallies: Sequence[_Tally]) -> None:

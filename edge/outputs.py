@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import pydantic
 
 from edge.database_sink import DatabaseSettings, DatabaseSink
+from edge.http_output import HttpOutput
 from edge.mqtt import MqttSettings
 from edge.notify import Notify
 from edge.outbox import ReceiverOutput
@@ -19,20 +20,24 @@ from edge.sinks import AnnotatedOutput, Output, Sink
 from edge.station_parts import StationPart
 from edge.webhook import WebhookSettings
 
+SHOWS_ONLY = {"http"}  # keeps no record: a station with nothing else would inspect for nobody
+
 
 class Outputs(StationPart):
-    """Where records and pictures go; at least one. They are opened, and written, in this order."""
+    """Where records and pictures go; at least one that keeps them. They are opened, and written, in this order."""
 
     records: RecordsOutput | None = None
     annotated: AnnotatedOutput | None = None
     database: DatabaseSettings | None = None
     mqtt: MqttSettings | None = None
     webhook: WebhookSettings | None = None
+    http: HttpOutput | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_not_empty(self) -> Outputs:
-        if not self.given:
-            raise ValueError(f"nothing would be written; expected at least one of {', '.join(type(self).model_fields)}")
+        keeping = [name for name in type(self).model_fields if name not in SHOWS_ONLY]
+        if all(getattr(self, name) is None for name in keeping):
+            raise ValueError(f"nothing would be written; expected at least one of {', '.join(keeping)}")
         if self.receivers and not self.database:
             raise ValueError("mqtt and webhook need a database, where records wait until they are delivered")
         return self

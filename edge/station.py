@@ -15,6 +15,7 @@ from edge.inspector import Inspector
 from edge.loop import run, stopped_by_signals
 from edge.notify import Notify, say
 from edge.run_summary import RunSummary
+from edge.service_manager import ServiceManager
 from edge.station_file import CameraEntry, Station
 
 
@@ -32,9 +33,9 @@ def run_station(station: Station, notify: Notify = say, watch_faults: bool = Tru
         names = [camera.name for camera in cameras]
         sinks = [opened.enter_context(sink) for sink in s.outputs.open(names, notify)]
         watches = [_watch(entry, camera, notify) for entry, camera in zip(s.cameras, cameras, strict=True)]
-        return run(
-            cameras, inspector, sinks, s.max_frames, stop, s.always_type, notify, watches if watch_faults else ()
-        )
+        manager = opened.enter_context(ServiceManager.of_environment(notify))
+        looked_for = watches if watch_faults else ()
+        return run(cameras, inspector, sinks, s.max_frames, stop, s.always_type, notify, looked_for, manager)
 
 
 def refuse_feedback(station: Station) -> None:

@@ -23,6 +23,8 @@ RECEIVER_FILES: tuple[Where, ...] = (
     *(("outputs", "webhook", name) for name in ("secret_file", "ca_file")),
 )
 
+PACKAGES = {"mqtt": "paho", "http": "prometheus_client"}
+
 
 def check_things(document: Document) -> None:
     """Write into the document everything that is missing or does not fit."""
@@ -34,6 +36,7 @@ def check_things(document: Document) -> None:
         _check_source(document, place, source)
     _check_outputs(document)
     _check_receivers(document)
+    _check_packages(document)
 
 
 def _check_bundle(document: Document) -> Bundle | None:
@@ -116,8 +119,12 @@ def _check_receivers(document: Document) -> None:
         path = document.path(place)
         if path and not path.is_file():
             document.complain(place, f"no such file: {document.shown(place)}")
-    if document.get("outputs", "mqtt") and find_spec("paho") is None:
-        document.complain(("outputs", "mqtt"), "paho is not installed here; pip install 'oddkind[station]'")
+
+
+def _check_packages(document: Document) -> None:
+    for output, module in PACKAGES.items():
+        if document.get("outputs", output) and find_spec(module) is None:
+            document.complain(("outputs", output), f"{module} is not installed here; pip install 'oddkind[station]'")
 
 
 def _is_there(path: Path) -> bool:

@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from edge.cli import main
 from edge.database import Database, Entry, prepare
 from edge.database_sink import DatabaseSettings
+from edge.http_output import HttpOutput
 from edge.manifest import BundleManifest, PackManifest
 from edge.mqtt import MqttSettings
 from edge.registry import COMMANDS
@@ -137,7 +138,7 @@ def test_the_example_record_follows_the_schema() -> None:
     assert record["regions"]
 
 
-@pytest.mark.parametrize("model", [DatabaseSettings, MqttSettings, WebhookSettings])
+@pytest.mark.parametrize("model", [DatabaseSettings, MqttSettings, WebhookSettings, HttpOutput])
 def test_every_setting_of_an_output_is_explained(model: type[pydantic.BaseModel]) -> None:
     cells = re.findall(
         r"^\| ([^|]+) \|", (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8"), flags=re.MULTILINE

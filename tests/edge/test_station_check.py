@@ -310,7 +310,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     given = station.cameras[0].faults
     assert given.model_copy(update={"size_px": None}) == camera
     assert station.cameras[0].lost_after_s == CameraEntry(source="0").lost_after_s
-    for name in ("database", "mqtt", "webhook"):
+    for name in ("database", "mqtt", "webhook", "http"):
         output = getattr(station.outputs, name)
         defaults = {key: f.default for key, f in type(output).model_fields.items() if f.default and not f.is_required()}
         assert {key: getattr(output, key) for key in defaults} == defaults

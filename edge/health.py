@@ -1,0 +1,68 @@
+"""Whether the station inspects: every camera gave a verdict not long ago. An open port alone says nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from edge.result import Inspection
+
+OK = "ok"
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The last record of a camera. at_s: when it came, on the clock of `Health`."""
+
+    at_s: float
+    verdict: str
+    error: str | None
+
+
+class Health:
+    """The last record of each camera, from any thread. stale_after_s: older ones count as none. clock: in seconds."""
+
+    def __init__(self, cameras: Sequence[str], stale_after_s: float, clock: Callable[[], float] = monotonic) -> None:
+        self._stale_after_s, self._clock = stale_after_s, clock
+        self._last: dict[str, _Last | None] = dict.fromkeys(cameras)
+        self._lock = threading.Lock()
+
+    def note(self, inspection: Inspection) -> None:
+        """A record has come."""
+        last = _Last(self._clock(), inspection.verdict, inspection.error)
+        with self._lock:
+            self._last[inspection.provenance.source] = last
+
+    def ages_s(self) -> dict[str, float | None]:
+        """Seconds since the last record of each camera, None before the first."""
+        with self._lock:
+            last = dict(self._last)
+        now_s = self._clock()
+        return {name: None if one is None else max(0.0, now_s - one.at_s) for name, one in last.items()}
+
+    def report(self) -> dict[str, Any]:
+        """`state` (`ok` or the first camera's trouble), `reason` (None when ok) and `cameras`, ready for JSON."""
+        with self._lock:
+            last = dict(self._last)
+        now_s = self._clock()
+        cameras = {name: self._of_camera(one, now_s) for name, one in last.items()}
+        troubled = {name: camera for name, camera in cameras.items() if camera["state"] != OK}
+        return {
+            "state": next((camera["state"] for camera in troubled.values()), OK),
+            "reason": "; ".join(f"{name}: {camera['reason']}" for name, camera in troubled.items()) or None,
+            "cameras": cameras,
+        }
+
+    def _of_camera(self, last: _Last | None, now_s: float) -> dict[str, Any]:
+        if last is None:
+            return {"state": "no_record", "reason": "no record yet", "age_s": None, "verdict": None}
+        age_s = max(0.0, now_s - last.at_s)
+        state, reason = OK, None
+        if last.verdict == "no_verdict":
+            state, reason = "no_verdict", last.error
+        elif age_s > self._stale_after_s:
+            state, reason = "stale", f"no record for {age_s:.1f} s, more than {self._stale_after_s:g} s"
+        return {"state": state, "reason": reason, "age_s": round(age_s, 3), "verdict": last.verdict}
