@@ -189,15 +189,18 @@ def test_a_station_is_ready_watched_lost_back_and_stopped(
     camera = MjpegServer(render, fps=20)
     camera.start()
     (tmp_path / "station.yaml").write_text(
-        f"bundle: {bundle_dir}\ncameras: [{{source: '{camera.url}', name: left, lost_after_s: 0.7}}]\n"
+        f"bundle: {bundle_dir}\ncameras: [{{source: '{camera.url}', name: left, lost_after_s: 1.5}}]\n"
         f"outputs:\n  records: {{file: results.jsonl}}\n  http: {{port: {port}, stale_after_s: 0.5}}\n"
     )
     watched = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "600000"}
     command = [sys.executable, "-m", "edge.cli", "run", "--station", str(tmp_path / "station.yaml")]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**child_environment(), **watched})
     try:
-        wait_for(lambda: systemd.count("READY=1\nSTATUS=cameras: 1"), timeout_s=60)
-        wait_for(lambda: health(port) == 200, timeout_s=10)
+        # The first record says ready, also when it tells of a camera that takes long to answer.
+        wait_for(lambda: child.poll() is not None or any("READY=1" in each for each in systemd.told), timeout_s=60)
+        wait_for(lambda: child.poll() is not None or health(port) == 200, timeout_s=30)
+        assert child.poll() is None, child.stderr and child.stderr.read()
+        wait_for(lambda: systemd.last_status() == "cameras: 1", timeout_s=10)
         camera.freeze()
         wait_for(lambda: systemd.last_status() == "cameras: 1; lost: left; nothing is inspected", timeout_s=20)
         assert health(port) == 503
