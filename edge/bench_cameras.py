@@ -11,15 +11,15 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from edge.camera import open_camera
+from edge.cameras.sources import open_camera
 from edge.errors import UsageError
 from edge.inspector import Inspector
 from edge.loop import run
 from edge.machine import machine_facts
 from edge.notify import Notify, say
+from edge.outputs.sinks import Sink
 from edge.pictures import FrameBgr, write_picture
 from edge.result import Inspection
-from edge.sinks import Sink
 
 ROUNDS = 5
 MAX_CAMERAS = 64

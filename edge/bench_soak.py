@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.bench_timing import ALWAYS_GOOD, ALWAYS_REJECTED, own_classifier
+from edge.cameras.frames import Camera, Frame, Frames
 from edge.errors import UsageError
-from edge.frames import Camera, Frame, Frames
 from edge.inspector import Inspector
 from edge.loop import run
 from edge.machine import machine_facts, rss_kib
 from edge.notify import Notify, say
+from edge.outputs.sinks import JsonLinesSink, Sink
 from edge.pictures import FrameBgr
 from edge.result import Inspection, Provenance, utc_now
-from edge.sinks import JsonLinesSink, Sink
 
 MIN_FRAMES = 100
 SAMPLES = 1000  # at most; a figure every so many frames

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from edge.cli_options import classes_option, runtime_options
 
 if TYPE_CHECKING:
-    from edge.station_file import Station
+    from edge.station.file import Station
 
 
 class OnePerLine(click.types.StringParamType):
@@ -82,7 +82,7 @@ def run(ctx: click.Context, /, station_path: Path | None, **flags: Any) -> None:
       oddkind run --station station.yaml
     """
     from edge.notify import say
-    from edge.station import run_station
+    from edge.station.run import run_station
 
     station = _from_file(ctx, station_path) if station_path else _from_flags(ctx, **flags)
     if station.name:
@@ -94,7 +94,7 @@ def run(ctx: click.Context, /, station_path: Path | None, **flags: Any) -> None:
 
 def _from_file(ctx: click.Context, path: Path) -> Station:
     """The station of a file, beside which no flag counts."""
-    from edge.station_check import load_station
+    from edge.station.check import load_station
 
     given = [p for p in ctx.command.params if ctx.get_parameter_source(p.name or "") is ParameterSource.COMMANDLINE]
     others = [p.human_readable_name if isinstance(p, click.Argument) else p.opts[0] for p in given]
@@ -120,11 +120,11 @@ def _from_flags(
     """The same station that a file would describe."""
     from pydantic import ValidationError
 
-    from edge.database_sink import DatabaseSettings
-    from edge.outputs import Outputs
-    from edge.record_files import RecordsOutput
-    from edge.sinks import AnnotatedOutput
-    from edge.station_file import CameraEntry, Runtime, Station
+    from edge.outputs.database_sink import DatabaseSettings
+    from edge.outputs.record_files import RecordsOutput
+    from edge.outputs.sinks import AnnotatedOutput
+    from edge.outputs.station_outputs import Outputs
+    from edge.station.file import CameraEntry, Runtime, Station
 
     if bundle is None:
         raise _missing(ctx, "bundle", "'BUNDLE'")

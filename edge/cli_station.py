@@ -31,8 +31,8 @@ def check(file: Path) -> None:
       oddkind station check station.yaml
     """
     from edge.errors import StationError
-    from edge.station_check import check_station
-    from edge.station_summary import summary
+    from edge.station.check import check_station
+    from edge.station.summary import summary
 
     checked = check_station(file)
     for line in checked.lines():
@@ -53,7 +53,7 @@ def init(file: Path) -> None:
       oddkind station init
       oddkind station init press-3.yaml
     """
-    from edge.station_example import write_example
+    from edge.station.example import write_example
 
     write_example(file)
     click.echo(f"{file} written; set bundle and source in it, then: oddkind station check {file}")

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from edge.camera_address import redacted, url_scheme
+from edge.cameras.address import redacted, url_scheme
 from edge.errors import OddkindError, OutputError, PictureError, UsageError
 from edge.listing import Child, Entry, LocalFolder, PictureFolder, changed_at
 from edge.pictures import FrameBgr, decode_picture, refuse_huge

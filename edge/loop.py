@@ -13,16 +13,16 @@ from contextlib import closing, contextmanager
 from time import monotonic
 from types import FrameType
 
-from edge.camera_faults import FaultWatch
-from edge.camera_feeds import Ended, in_turns
+from edge.cameras.faults import FaultWatch
+from edge.cameras.feeds import Ended, in_turns
+from edge.cameras.frames import Camera, Frame, NoFrame
 from edge.errors import CameraError
-from edge.frames import Camera, Frame, NoFrame
 from edge.inspector import Inspector
 from edge.notify import Notify, one_line, say
+from edge.outputs.sinks import Sink
 from edge.result import Inspection, no_verdict
 from edge.run_summary import CameraSummary, RunSummary
-from edge.service_manager import ServiceManager
-from edge.sinks import Sink
+from edge.station.service_manager import ServiceManager
 
 
 def run(

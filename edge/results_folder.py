@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from edge.errors import BundleError, OutputError, UsageError
-from edge.sinks import JsonLinesSink, Sink
+from edge.outputs.sinks import JsonLinesSink, Sink
 from edge.staging import atomic_writer, write_bytes_atomically
 from edge.table import PARQUET_FILE, TABLE_FILE, Table, open_tables
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from edge.database_sink import DatabaseSettings, DatabaseSink
-from edge.mqtt import MqttSettings
 from edge.notify import Notify
-from edge.outputs import Outputs
+from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
+from edge.outputs.mqtt import MqttSettings
+from edge.outputs.station_outputs import Outputs
+from edge.outputs.webhook import WebhookSettings
 from edge.result import Inspection, Provenance, Region, no_verdict, utc_now
-from edge.webhook import WebhookSettings
 
 FRAME_BGR = np.random.default_rng(7).integers(0, 255, (480, 640, 3), np.uint8)
 

@@ -74,9 +74,9 @@ def test_the_base_install_is_a_short_list_with_reasons() -> None:
     "script",
     [
         "import edge.inspector",
-        "import edge.station",
-        "import edge.outputs",
-        "import edge.station_check",
+        "import edge.station.run",
+        "import edge.outputs.station_outputs",
+        "import edge.station.check",
         *(
             CLI.format(arguments=[command, "--help"])
             for command in ("run", "score", "enrol", "classes", "station", "bench")

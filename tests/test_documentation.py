@@ -20,16 +20,16 @@ from output_records import an_inspection, query
 from pydantic.fields import FieldInfo
 
 from edge.cli import main
-from edge.database import Database, Entry, prepare
-from edge.database_sink import DatabaseSettings
-from edge.http_output import HttpOutput
 from edge.manifest import BundleManifest, PackManifest
-from edge.mqtt import MqttSettings
+from edge.outputs.database import Database, Entry, prepare
+from edge.outputs.database_sink import DatabaseSettings
+from edge.outputs.http_output import HttpOutput
+from edge.outputs.mqtt import MqttSettings
+from edge.outputs.webhook import WebhookSettings
 from edge.registry import COMMANDS
 from edge.result import record_schema
-from edge.station_check import check_station
-from edge.station_file import Station
-from edge.webhook import WebhookSettings
+from edge.station.check import check_station
+from edge.station.file import Station
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.md")])

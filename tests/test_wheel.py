@@ -66,7 +66,7 @@ def test_nothing_of_the_workstation_can_be_imported(device: Path, tmp_path: Path
 
 
 def test_what_ships_beside_the_code_is_in_the_wheel(device: Path, tmp_path: Path) -> None:
-    script = "import edge, pathlib; print(*sorted(p.name for p in pathlib.Path(edge.__file__).parent.iterdir()))"
+    script = "import edge, pathlib; print(*sorted(p.name for p in pathlib.Path(edge.__file__).parent.rglob('*')))"
 
     shipped = call(device / "python", "-c", script, cwd=tmp_path).split()
 
@@ -74,7 +74,7 @@ def test_what_ships_beside_the_code_is_in_the_wheel(device: Path, tmp_path: Path
         "record.schema.json",
         "report.html",
         "station.example.yaml",
-        *(p.name for p in (ROOT / "edge").glob("*.py")),
+        *(p.name for p in (ROOT / "edge").rglob("*.py")),
     ):
         assert name in shipped
     assert "oddkind, version" in call(device / "oddkind", "--version", cwd=tmp_path)

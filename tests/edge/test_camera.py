@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mjpeg_server import MjpegServer, plain_frame
 
-from edge import live_camera
-from edge.camera import open_camera
-from edge.camera_address import identity, is_device, is_live, redacted, url_scheme
+from edge.cameras import live as live_camera
+from edge.cameras.address import identity, is_device, is_live, redacted, url_scheme
+from edge.cameras.frames import Frame, Frames, NoFrame
+from edge.cameras.live import LiveCamera, back_off_s
+from edge.cameras.sources import open_camera
 from edge.errors import CameraError
-from edge.frames import Frame, Frames, NoFrame
-from edge.live_camera import LiveCamera, back_off_s
 from edge.result import iso_utc
 
 NEVER = threading.Event()

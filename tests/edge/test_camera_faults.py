@@ -9,8 +9,8 @@ import numpy as np
 import pydantic
 import pytest
 
-from edge.camera_faults import FROZEN_FRAMES, FaultLimits, FaultWatch, brightness
-from edge.frames import Frame
+from edge.cameras.faults import FROZEN_FRAMES, FaultLimits, FaultWatch, brightness
+from edge.cameras.frames import Frame
 from edge.pictures import FrameBgr
 from edge.result import Provenance
 

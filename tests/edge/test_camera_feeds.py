@@ -11,9 +11,9 @@ from time import monotonic, sleep
 import numpy as np
 import pytest
 
-from edge.camera_feeds import FRAMES_AHEAD, Ended, Item, in_turns
+from edge.cameras.feeds import FRAMES_AHEAD, Ended, Item, in_turns
+from edge.cameras.frames import Camera, Frame, Frames, NoFrame
 from edge.errors import CameraError
-from edge.frames import Camera, Frame, Frames, NoFrame
 from edge.result import Provenance, utc_now
 
 NEVER = threading.Event()

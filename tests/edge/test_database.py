@@ -17,11 +17,11 @@ import pytest
 from edge_processes import wait_for
 from output_records import FRAME_BGR, an_inspection, query, stored, write
 
-from edge import database_writer
-from edge.database import BUSY_TIMEOUT_S, Database, Entry, prepare
-from edge.database_sink import DatabaseSettings, DatabaseSink
-from edge.database_writer import is_worth_telling
 from edge.errors import OutputError
+from edge.outputs import database_writer
+from edge.outputs.database import BUSY_TIMEOUT_S, Database, Entry, prepare
+from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
+from edge.outputs.database_writer import is_worth_telling
 from edge.result import Inspection, Provenance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +120,7 @@ def test_a_slow_disk_does_not_hold_the_loop_and_a_full_queue_is_counted_and_told
 def test_a_lock_that_outlasts_our_patience_is_told_once_and_nothing_is_lost(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("edge.outputs.database.BUSY_TIMEOUT_S", 0.05)
     monkeypatch.setattr(database_writer, "RETRY_S", 0.05)
     notices: list[str] = []
     with open_sink(path, notices.append) as sink:
@@ -141,7 +141,7 @@ import resource, sys, time
 from pathlib import Path
 sys.path[:0] = ["tests"]
 from edge_processes import wait_for
-from edge.database_sink import DatabaseSettings, DatabaseSink
+from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
 from output_records import stored, write
 path, notices = Path(sys.argv[1]), []
 def limit(size): resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -197,7 +197,7 @@ def test_a_database_that_was_moved_away_is_told_and_takes_what_waited_when_it_is
 
 
 def test_a_voice_that_fails_costs_no_record(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("edge.outputs.database.BUSY_TIMEOUT_S", 0.05)
     monkeypatch.setattr(database_writer, "RETRY_S", 0.05)
     complaints: list[str] = []
 

@@ -22,16 +22,16 @@ from output_records import FRAME_BGR, an_inspection
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge import __version__
-from edge.camera import open_camera
+from edge.cameras.sources import open_camera
 from edge.errors import OutputError, UsageError
-from edge.health import Health
-from edge.http_output import HttpOutput, HttpSink
-from edge.http_server import LONGEST_CONNECTION_S, MOST_CONNECTIONS, HttpServer, Page
 from edge.inspector import Inspector
 from edge.loop import run
-from edge.outputs import Outputs
+from edge.outputs.health import Health
+from edge.outputs.http_output import HttpOutput, HttpSink
+from edge.outputs.http_server import LONGEST_CONNECTION_S, MOST_CONNECTIONS, HttpServer, Page
+from edge.outputs.station_outputs import Outputs
 from edge.pictures import read_picture
-from edge.station_check import check_station
+from edge.station.check import check_station
 
 CAMERAS = ["left", "right"]
 
@@ -274,7 +274,7 @@ def test_alone_it_writes_nothing() -> None:
 
 
 def test_a_station_file_is_told_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.station_things.find_spec", lambda name: None)
+    monkeypatch.setattr("edge.station.things.find_spec", lambda name: None)
     http = "http: {host: 'http://x', port: 0, stale: 1}"
     text = f"bundle: b\ncameras: [{{source: p}}]\noutputs:\n  records: {{file: '-'}}\n  {http}\n"
     (tmp_path / "station.yaml").write_text(text)

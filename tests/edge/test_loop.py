@@ -17,16 +17,16 @@ import pytest
 from mjpeg_server import MjpegServer
 
 from edge.bundle import Bundle
-from edge.camera import open_camera
+from edge.cameras.frames import Camera, Frame, Frames
+from edge.cameras.sources import open_camera
 from edge.class_store import ClassStore, Support, update_class_store
 from edge.errors import OutputError
-from edge.frames import Camera, Frame, Frames
 from edge.inspector import Inspector
 from edge.loop import run
+from edge.outputs.sinks import AnnotatedFrameSink, JsonLinesSink, Sink, annotated_name
 from edge.pictures import read_picture
 from edge.result import Classification, Inspection, Provenance, no_verdict, record_schema, utc_now
 from edge.run_summary import CameraSummary, RunSummary
-from edge.sinks import AnnotatedFrameSink, JsonLinesSink, Sink, annotated_name
 
 FORMATS = jsonschema.Draft202012Validator.FORMAT_CHECKER
 

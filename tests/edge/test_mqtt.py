@@ -19,9 +19,9 @@ from mosquitto import Mosquitto, Subscriber, free_port
 from output_records import FRAME_BGR, an_inspection, in_state, query, stored, write
 from tls_files import make_certificate
 
-from edge.database_sink import DatabaseSettings, DatabaseSink
 from edge.errors import UsageError
-from edge.mqtt import MqttReceiver, MqttSettings
+from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
+from edge.outputs.mqtt import MqttReceiver, MqttSettings
 from edge.result import record_schema
 
 
@@ -38,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.live_camera.FIRST_BACK_OFF_S", 0.1)
+    monkeypatch.setattr("edge.cameras.live.FIRST_BACK_OFF_S", 0.1)
 
 
 def station(

@@ -19,15 +19,15 @@ from mosquitto import Mosquitto, Subscriber, free_port
 from output_records import in_state, open_outputs, query, stored, write
 from webhook_server import WebhookServer
 
-from edge.database_sink import DatabaseSettings
 from edge.errors import UsageError
-from edge.mqtt import MqttReceiver, MqttSettings
-from edge.outputs import Outputs
-from edge.record_files import RecordsOutput
-from edge.station import run_station
-from edge.station_check import check_station
-from edge.station_file import CameraEntry, Station
-from edge.webhook import WebhookSettings
+from edge.outputs.database_sink import DatabaseSettings
+from edge.outputs.mqtt import MqttReceiver, MqttSettings
+from edge.outputs.record_files import RecordsOutput
+from edge.outputs.station_outputs import Outputs
+from edge.outputs.webhook import WebhookSettings
+from edge.station.check import check_station
+from edge.station.file import CameraEntry, Station
+from edge.station.run import run_station
 
 KILLS = 6
 IN_FLIGHT = 20  # MQTT messages that may be repeated after a kill

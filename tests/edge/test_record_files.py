@@ -15,9 +15,9 @@ import pydantic
 import pytest
 
 from edge.errors import OutputError
-from edge.record_files import RecordsOutput, RotatingRecords
+from edge.outputs.record_files import RecordsOutput, RotatingRecords
+from edge.outputs.sinks import JsonLinesSink
 from edge.result import Inspection, Provenance, no_verdict
-from edge.sinks import JsonLinesSink
 
 KB = 0.001
 
@@ -158,7 +158,7 @@ def test_where_no_new_file_can_be_opened_the_old_one_gets_its_name_back(
         def refuse(*_: object) -> JsonLinesSink:
             raise OutputError("no space left")
 
-        monkeypatch.setattr("edge.record_files.JsonLinesSink", refuse)
+        monkeypatch.setattr("edge.outputs.record_files.JsonLinesSink", refuse)
         write(sink, *range(2, 10))
         assert (ids(path), sink.finished()) == (list(range(10)), [])
     assert len(notices) == 1

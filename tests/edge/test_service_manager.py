@@ -23,11 +23,11 @@ from mjpeg_server import MjpegServer
 from mosquitto import free_port
 from notify_socket import NotifySocket
 
-from edge.camera_feeds import in_turns
-from edge.frames import Camera, Frame, Frames
+from edge.cameras.feeds import in_turns
+from edge.cameras.frames import Camera, Frame, Frames
 from edge.pictures import read_picture
 from edge.result import Provenance, utc_now
-from edge.service_manager import ServiceManager
+from edge.station.service_manager import ServiceManager
 
 UNIT = Path(__file__).resolve().parents[2] / "deploy" / "oddkind.service"
 

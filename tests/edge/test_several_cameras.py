@@ -21,15 +21,15 @@ import pytest
 from click.testing import CliRunner, Result
 from mjpeg_server import MjpegServer
 
-from edge.camera import open_camera
+from edge.cameras.sources import open_camera
 from edge.cli import main
 from edge.errors import CameraError
 from edge.inspector import Inspector
 from edge.loop import run
+from edge.outputs.sinks import Sink
 from edge.pictures import read_picture
 from edge.result import Inspection, record_schema
 from edge.run_summary import CameraSummary, RunSummary
-from edge.sinks import Sink
 
 DEADLINE_S = 60.0
 NOWHERE = "rtsp://user:hunter2@127.0.0.1:9/1"

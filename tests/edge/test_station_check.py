@@ -14,16 +14,16 @@ import yaml
 
 from edge.errors import StationError, UsageError
 from edge.manifest import read_manifest
-from edge.outbox import ReceiverOutput
-from edge.outputs import Outputs
-from edge.sinks import Output
-from edge.station import refuse_feedback, refuse_twins
-from edge.station_check import check_station, load_station
-from edge.station_combinations import ONLY_LIVE, PLACES
-from edge.station_example import example_text, write_example
-from edge.station_file import CameraEntry, Station
-from edge.station_summary import summary
-from edge.station_words import expected
+from edge.outputs.outbox import ReceiverOutput
+from edge.outputs.sinks import Output
+from edge.outputs.station_outputs import Outputs
+from edge.station.check import check_station, load_station
+from edge.station.combinations import ONLY_LIVE, PLACES
+from edge.station.example import example_text, write_example
+from edge.station.file import CameraEntry, Station
+from edge.station.run import refuse_feedback, refuse_twins
+from edge.station.summary import summary
+from edge.station.words import expected
 
 LEAST = "bundle: bundle\ncameras: [{source: pictures}]\noutputs: {records: {file: '-'}}\n"
 
@@ -224,7 +224,7 @@ def test_a_graph_that_the_bundle_does_not_have_is_named(folder: Path, monkeypatc
 
 
 def test_a_runtime_that_is_not_installed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.station_things.is_installed", lambda backend: False)
+    monkeypatch.setattr("edge.station.things.is_installed", lambda backend: False)
     (line,) = found(folder, LEAST + "runtime: {backend: openvino}")
     assert line == "4: runtime.backend: openvino is not installed here; pip install 'oddkind[openvino]'"
     (line,) = found(folder, LEAST)

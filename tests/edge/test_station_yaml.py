@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.station_check import check_station
-from edge.station_yaml import MAX_BYTES, dotted, parse_yaml, read_yaml
+from edge.station.check import check_station
+from edge.station.yaml_file import MAX_BYTES, dotted, parse_yaml, read_yaml
 
 
 def texts(content: str) -> list[str]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.thumbnail import jpeg_thumbnail
+from edge.outputs.thumbnail import jpeg_thumbnail
 
 NOISE_BGR = np.random.default_rng(3).integers(0, 255, (600, 800, 3), np.uint8)  # what JPEG takes worst
 

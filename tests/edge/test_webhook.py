@@ -21,10 +21,10 @@ from output_records import in_state, query, stored, write
 from tls_files import make_certificate
 from webhook_server import WebhookServer
 
-from edge.database_sink import DatabaseSettings, DatabaseSink
 from edge.errors import UsageError
+from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
+from edge.outputs.webhook import WebhookReceiver, WebhookSettings
 from edge.result import record_schema
-from edge.webhook import WebhookReceiver, WebhookSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.live_camera.FIRST_BACK_OFF_S", 0.1)
+    monkeypatch.setattr("edge.cameras.live.FIRST_BACK_OFF_S", 0.1)
 
 
 def station(

@@ -17,9 +17,9 @@ from mosquitto import Mosquitto, Subscriber
 from output_records import open_outputs, query, stored
 from webhook_server import WebhookServer
 
-from edge.database_sink import DatabaseSettings
-from edge.mqtt import MqttSettings
-from edge.webhook import WebhookSettings
+from edge.outputs.database_sink import DatabaseSettings
+from edge.outputs.mqtt import MqttSettings
+from edge.outputs.webhook import WebhookSettings
 
 OUTAGE_S, KILLS, PER_S = 60.0, 20, 20.0
 IN_FLIGHT = 20

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import UsageError
-from edge.outbox import Unreachable
+from edge.outputs.outbox import Unreachable
 
 if TYPE_CHECKING:
     from ssl import SSLContext

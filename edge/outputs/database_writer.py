@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
-from edge.database import Database, Entry
 from edge.errors import OutputError
 from edge.notify import Notify, one_line
+from edge.outputs.database import Database, Entry
 
 MAX_BATCH = 500  # records a transaction
 POLL_S = 0.1  # how soon the end is noticed while nothing arrives

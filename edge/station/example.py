@@ -10,7 +10,7 @@ from edge.errors import OutputError, UsageError
 
 def example_text() -> str:
     """YAML with every key, those that are optional behind '#'."""
-    return resources.files("edge").joinpath("station.example.yaml").read_text("utf-8")
+    return resources.files("edge.station").joinpath("station.example.yaml").read_text("utf-8")
 
 
 def write_example(path: Path) -> None:

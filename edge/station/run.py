@@ -6,17 +6,17 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from edge.camera import open_camera
-from edge.camera_address import identity
-from edge.camera_faults import FaultWatch
+from edge.cameras.address import identity
+from edge.cameras.faults import FaultWatch
+from edge.cameras.frames import Camera
+from edge.cameras.sources import open_camera
 from edge.errors import UsageError
-from edge.frames import Camera
 from edge.inspector import Inspector
 from edge.loop import run, stopped_by_signals
 from edge.notify import Notify, say
 from edge.run_summary import RunSummary
-from edge.service_manager import ServiceManager
-from edge.station_file import CameraEntry, Station
+from edge.station.file import CameraEntry, Station
+from edge.station.service_manager import ServiceManager
 
 
 def run_station(station: Station, notify: Notify = say, watch_faults: bool = True) -> RunSummary:

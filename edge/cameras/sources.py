@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.camera_address import EXPECTED, URL_SCHEMES, is_device, printable, redacted, url_scheme
+from edge.cameras.address import EXPECTED, URL_SCHEMES, is_device, printable, redacted, url_scheme
+from edge.cameras.frames import Camera, Frame, Frames, NoFrame
+from edge.cameras.live import LOST_AFTER_S, LiveCamera
 from edge.errors import CameraError, PictureError
-from edge.frames import Camera, Frame, Frames, NoFrame
-from edge.live_camera import LOST_AFTER_S, LiveCamera
 from edge.pictures import PICTURE_SUFFIXES, iter_picture_paths, read_picture
 from edge.result import Provenance, iso_utc, utc_now
 

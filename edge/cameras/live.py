@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator
 from time import monotonic
 from typing import Any, Protocol
 
-from edge.camera_address import redacted
+from edge.cameras.address import redacted
+from edge.cameras.frames import Camera, Frame, Frames, NoFrame
 from edge.errors import CameraError
-from edge.frames import Camera, Frame, Frames, NoFrame
 from edge.pictures import FrameBgr
 from edge.result import Provenance, utc_now
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from edge.camera_address import redacted
+from edge.cameras.address import redacted
 
 Where = tuple[str | int, ...]
 

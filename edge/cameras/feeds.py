@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from edge.frames import Camera, Frame, NoFrame
+from edge.cameras.frames import Camera, Frame, NoFrame
 
 FRAMES_AHEAD = 2  # of a file: one is read while another waits, so that a camera whose turn it is has one
 POLL_S = 0.1  # how soon a stop is noticed while nothing arrives

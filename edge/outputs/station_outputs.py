@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 
 import pydantic
 
-from edge.database_sink import DatabaseSettings, DatabaseSink
-from edge.http_output import HttpOutput
-from edge.mqtt import MqttSettings
 from edge.notify import Notify
-from edge.outbox import ReceiverOutput
-from edge.record_files import RecordsOutput
-from edge.sinks import AnnotatedOutput, Output, Sink
-from edge.station_parts import StationPart
-from edge.webhook import WebhookSettings
+from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
+from edge.outputs.http_output import HttpOutput
+from edge.outputs.mqtt import MqttSettings
+from edge.outputs.outbox import ReceiverOutput
+from edge.outputs.record_files import RecordsOutput
+from edge.outputs.sinks import AnnotatedOutput, Output, Sink
+from edge.outputs.webhook import WebhookSettings
+from edge.station.parts import StationPart
 
 SHOWS_ONLY = {"http"}  # keeps no record: a station with nothing else would inspect for nobody
 

@@ -10,14 +10,14 @@ from typing import Self
 
 import pydantic
 
-from edge.credentials import secret_in, tls_context
-from edge.database import Letter
-from edge.mqtt_connection import ENVELOPE_BYTES, GOOD_BYE_S, Broker, MqttConnection, check_installed
-from edge.outbox import Receiver, ReceiverOutput, Unreachable
+from edge.outputs.credentials import secret_in, tls_context
+from edge.outputs.database import Letter
+from edge.outputs.mqtt_connection import ENVELOPE_BYTES, GOOD_BYE_S, Broker, MqttConnection, check_installed
+from edge.outputs.outbox import Receiver, ReceiverOutput, Unreachable
+from edge.outputs.thumbnail import jpeg_thumbnail
 from edge.pictures import FrameBgr
 from edge.result import Inspection, utc_now
-from edge.station_parts import StationPath
-from edge.thumbnail import jpeg_thumbnail
+from edge.station.parts import StationPath
 
 PORT, TLS_PORT = 1883, 8883
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.camera_address import EXPECTED, URL_SCHEMES, identity, is_live, redacted, url_scheme
-from edge.station_yaml import Document, Where, dotted
+from edge.cameras.address import EXPECTED, URL_SCHEMES, identity, is_live, redacted, url_scheme
+from edge.station.yaml_file import Document, Where, dotted
 
 # Of a file or folder they mean nothing.
 ONLY_LIVE: tuple[Where, ...] = (("lost_after_s",), ("wait_for_camera",), ("faults", "frozen_after_s"))

@@ -17,10 +17,10 @@ from filelock import FileLock, Timeout
 
 from edge.errors import OutputError
 from edge.notify import Notify
+from edge.outputs.sinks import JsonLinesSink, Output, Sink
 from edge.pictures import FrameBgr
 from edge.result import Inspection
-from edge.sinks import JsonLinesSink, Output, Sink
-from edge.station_parts import as_path
+from edge.station.parts import as_path
 
 STDOUT = Path("-")
 BYTES_IN_MB = 1_000_000

@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
-from edge.database import Database, Letter
-from edge.database_writer import is_worth_telling
+from edge.cameras.live import back_off_s
 from edge.errors import OutputError
-from edge.live_camera import back_off_s
 from edge.notify import Notify, one_line
+from edge.outputs.database import Database, Letter
+from edge.outputs.database_writer import is_worth_telling
 from edge.pictures import FrameBgr
 from edge.result import Inspection
-from edge.station_parts import StationPart
+from edge.station.parts import StationPart
 
 IDLE_S = 0.5  # how soon a connection that was lost while nothing waited is made again
 LINGER_S = 2.0  # how long a run that ends goes on delivering

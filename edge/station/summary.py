@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from edge.bundle import Bundle
-from edge.camera_address import redacted
+from edge.cameras.address import redacted
 from edge.class_store import read_class_store
-from edge.station_file import CameraEntry, Station
+from edge.station.file import CameraEntry, Station
 
 
 def summary(station: Station) -> str:

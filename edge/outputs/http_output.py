@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pydantic
 
-from edge.health import OK, Health
 from edge.notify import Notify
+from edge.outputs.health import OK, Health
+from edge.outputs.sinks import Output, Sink
 from edge.pictures import FrameBgr
 from edge.result import Inspection
-from edge.sinks import Output, Sink
 
 if TYPE_CHECKING:
-    from edge.http_server import Page
+    from edge.outputs.http_server import Page
 
 
 class HttpOutput(Output):
@@ -39,8 +39,11 @@ class HttpSink(Sink):
     """Notes every record; a thread of the server answers who asks, from what was noted."""
 
     def __init__(self, settings: HttpOutput, cameras: Sequence[str]) -> None:
-        from edge.http_server import HttpServer, Page  # few stations listen, and they bring http.server with them
-        from edge.metrics import Metrics
+        from edge.outputs.http_server import (  # few stations listen, and they bring http.server with them
+            HttpServer,
+            Page,
+        )
+        from edge.outputs.metrics import Metrics
 
         self._health = Health(cameras, settings.stale_after_s)
         self._metrics = Metrics(cameras, self._health.ages_s)
@@ -57,7 +60,7 @@ class HttpSink(Sink):
         self._server.close()
 
     def _health_page(self) -> Page:
-        from edge.http_server import Page
+        from edge.outputs.http_server import Page
 
         report = self._health.report()
         content = json.dumps(report, ensure_ascii=False).encode() + b"\n"

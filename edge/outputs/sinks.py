@@ -19,7 +19,7 @@ from edge.errors import OutputError
 from edge.notify import Notify
 from edge.pictures import FrameBgr, write_picture
 from edge.result import Inspection
-from edge.station_parts import StationPart, StationPath
+from edge.station.parts import StationPart, StationPath
 
 KEEP_ANNOTATED = 1000
 # Only files with such a name are ever removed.
@@ -46,7 +46,7 @@ class Sink(ABC):
 
 
 class Output(StationPart):
-    """A sink as a station describes it; the model stands beside its sink, and `edge.outputs` lists them all."""
+    """A sink as a station describes it; the model stands beside its sink; `station_outputs` lists them all."""
 
     def open(self, cameras: Sequence[str], notify: Notify) -> Sink:
         """The sink, for cameras of these names. OutputError when it cannot be used."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
 
-from edge.camera_address import EXPECTED
-from edge.station_yaml import Document, Where
+from edge.cameras.address import EXPECTED
+from edge.station.yaml_file import Document, Where
 
 NAME = "1 to 60 letters, digits, spaces, '.', ':', '_' or '-', a letter or digit first"
 # Texts that are not any text.

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import pydantic
 
-from edge.credentials import secret_in, tls_context
-from edge.database import Letter
-from edge.outbox import Receiver, ReceiverOutput, Unreachable
-from edge.station_parts import StationPath
+from edge.outputs.credentials import secret_in, tls_context
+from edge.outputs.database import Letter
+from edge.outputs.outbox import Receiver, ReceiverOutput, Unreachable
+from edge.station.parts import StationPath
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse

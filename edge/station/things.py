@@ -9,14 +9,14 @@ from pathlib import Path
 
 from edge.backend import is_installed
 from edge.bundle import Bundle
-from edge.camera_address import is_device, is_live
+from edge.cameras.address import is_device, is_live
 from edge.class_store import read_class_store
 from edge.errors import OddkindError
 from edge.manifest import graph_key
 from edge.notify import one_line
 from edge.pictures import PICTURE_SUFFIXES, iter_picture_paths
-from edge.station_combinations import sources
-from edge.station_yaml import Document, Where
+from edge.station.combinations import sources
+from edge.station.yaml_file import Document, Where
 
 RECEIVER_FILES: tuple[Where, ...] = (
     *(("outputs", "mqtt", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),

@@ -1,6 +1,7 @@
 """What a station is: cameras, bundle, runtime and outputs, as its YAML file says or as the flags of `run` do.
 
-Every key of a station file is a field here, in `edge.camera_faults` or in the model of an output, see `edge.outputs`.
+Every key of a station file is a field here, in `edge.cameras.faults` or in the model of an output, see
+`edge.outputs.station_outputs`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from typing import Annotated, Any
 
 import pydantic
 
-from edge.camera_address import EXPECTED, is_live, redacted
-from edge.camera_faults import FaultLimits
-from edge.live_camera import LOST_AFTER_S
+from edge.cameras.address import EXPECTED, is_live, redacted
+from edge.cameras.faults import FaultLimits
+from edge.cameras.live import LOST_AFTER_S
 from edge.manifest import BackendChoice, Precision
-from edge.outputs import Outputs
-from edge.station_parts import StationPart, StationPath, as_path
+from edge.outputs.station_outputs import Outputs
+from edge.station.parts import StationPart, StationPath, as_path
 
 LONGEST_LOST_AFTER_S = 86_400.0
 Name = Annotated[str, pydantic.Field(pattern=r"^[\w][\w .:-]{0,59}$")]

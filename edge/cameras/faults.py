@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pydantic
 
-from edge.frames import Frame
+from edge.cameras.frames import Frame
 from edge.notify import Notify
 from edge.pictures import FrameBgr
-from edge.station_parts import StationPart
+from edge.station.parts import StationPart
 
 STEP_PX = 16
 FROZEN_FRAMES = 5  # so many identical pictures at least, or a slow camera would be frozen after two

@@ -9,15 +9,15 @@ from pathlib import Path
 import filelock
 import pydantic
 
-from edge.database import Entry, prepare
-from edge.database_writer import DatabaseWriter
 from edge.errors import OutputError
 from edge.notify import Notify
-from edge.outbox import Courier, Receiver
+from edge.outputs.database import Entry, prepare
+from edge.outputs.database_writer import DatabaseWriter
+from edge.outputs.outbox import Courier, Receiver
+from edge.outputs.sinks import Output, Sink
 from edge.pictures import FrameBgr
 from edge.result import Inspection
-from edge.sinks import Output, Sink
-from edge.station_parts import StationPath
+from edge.station.parts import StationPath
 
 
 class DatabaseSettings(Output):

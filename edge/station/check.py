@@ -12,11 +12,11 @@ from pathlib import Path
 import pydantic
 
 from edge.errors import StationError
-from edge.station_combinations import check_combinations
-from edge.station_file import Station
-from edge.station_things import check_things
-from edge.station_words import complaints
-from edge.station_yaml import Document, Problem, read_yaml
+from edge.station.combinations import check_combinations
+from edge.station.file import Station
+from edge.station.things import check_things
+from edge.station.words import complaints
+from edge.station.yaml_file import Document, Problem, read_yaml
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Where frames come from: files, streams and devices, each a `Camera`."""
