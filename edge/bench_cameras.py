@@ -17,7 +17,7 @@ from edge.inspector import Inspector
 from edge.loop import run
 from edge.machine import machine_facts
 from edge.notify import Notify, say
-from edge.outputs.sinks import Sink
+from edge.outputs.sinks import HeatMap, Sink
 from edge.pictures import FrameBgr, write_picture
 from edge.result import Inspection
 
@@ -113,7 +113,7 @@ class _Clock(Sink):
     def __init__(self) -> None:
         self.first_s = self.last_s = 0.0
 
-    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         self.last_s = perf_counter()
         self.first_s = self.first_s or self.last_s
 

@@ -21,7 +21,7 @@ from edge.inspector import Inspector
 from edge.loop import run
 from edge.machine import machine_facts, rss_kib
 from edge.notify import Notify, say
-from edge.outputs.sinks import JsonLinesSink, Sink
+from edge.outputs.sinks import HeatMap, JsonLinesSink, Sink
 from edge.pictures import FrameBgr
 from edge.result import Inspection, Provenance, utc_now
 
@@ -161,7 +161,7 @@ class _Sampler(Sink):
         """(n,) resident memory then."""
         return self._rss_kib[: self._taken]
 
-    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         self._count += 1
         self._inspector.image_threshold = ALWAYS_REJECTED if inspection.verdict == "good" else ALWAYS_GOOD
         if self._taken < len(self._numbers) and self._count == self._numbers[self._taken]:

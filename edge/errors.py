@@ -3,6 +3,7 @@
 OddkindError                  a person can act on it: the text says expected, got and what to do
 ├── UsageError                wrong flags or an impossible combination (exit code 2)
 ├── StationError              a station file that is wrong, or missing
+├── ControlError              a running station cannot do what it is asked for
 ├── PictureError              a file that is not a picture we can inspect
 ├── BundleError               a pack, bundle or class store that is missing, broken or does not fit
 ├── BackendError              the runtime (ONNX Runtime, OpenVINO) cannot load or run a graph
@@ -32,6 +33,10 @@ class UsageError(OddkindError):
 
 class StationError(OddkindError):
     """A station file is missing, or describes nothing that could run."""
+
+
+class ControlError(OddkindError):
+    """A running station cannot do what it is asked for."""
 
 
 class PictureError(OddkindError):

@@ -18,11 +18,14 @@ from edge.cameras.feeds import Ended, in_turns
 from edge.cameras.frames import Camera, Frame, NoFrame
 from edge.errors import CameraError
 from edge.inspector import Inspector
+from edge.judging import Judged, judge
 from edge.notify import Notify, one_line, say
 from edge.outputs.sinks import Sink
-from edge.result import Inspection, no_verdict
 from edge.run_summary import CameraSummary, RunSummary
+from edge.station.control import Control
 from edge.station.service_manager import ServiceManager
+
+ROUND_S = 0.1  # how often outputs hear that the loop is alive
 
 
 def run(
@@ -35,6 +38,7 @@ def run(
     notify: Notify = say,
     watches: Sequence[FaultWatch] = (),
     manager: ServiceManager | None = None,
+    control: Control | None = None,
 ) -> RunSummary:
     """Inspect what `cameras` give, in turns, until all end, `max_frames` records are written or `stop` is set.
 
@@ -42,22 +46,31 @@ def run(
     camera are `no_verdict` records. A camera that never opens is told of and the others go on; its error is raised
     when there is no other. OutputError when a record is refused. watches: one a camera, or none; a frame that one of
     them finds faulty is a `no_verdict` record too. manager: is told that the loop comes round, and of lost cameras.
+    control: says whether to inspect; while it is paused the pictures of live cameras are shown and not judged.
     """
-    manager = manager or ServiceManager()
+    manager, control = manager or ServiceManager(), control or Control()
     watch = _ClassWatch(inspector, notify)
-    tallies = [_Tally(camera.name, notify) for camera in cameras]
+    tallies = [_Tally(camera, notify, control) for camera in cameras]
+    rounds = _Rounds(manager, control, tallies, sinks)
     written = 0
-    with closing(in_turns(cameras, stop or threading.Event(), manager.came_round)) as turns:
+    with closing(
+        in_turns(cameras, stop or threading.Event(), rounds.came_round, lambda: not control.is_armed)
+    ) as turns:
         for number, item in turns:
             if isinstance(item, Ended):
                 tallies[number].end(item, tallies)
                 manager.has_status(_status(tallies))
                 continue
+            if not control.is_armed and isinstance(item, Frame) and item.due is None:
+                tallies[number].see(item)
+                for sink in sinks:
+                    sink.see(item.provenance.source, item.frame_bgr)
+                continue
             watch.refresh()
-            inspection = _inspect(item, inspector, always_type, watches[number] if watches else None)
+            judged = judge(item, inspector, always_type, watches[number] if watches else None)
             for sink in sinks:
-                sink.write(inspection, item.frame_bgr if isinstance(item, Frame) else None)
-            tallies[number].add(item, inspection)
+                sink.write(judged.inspection, item.frame_bgr if isinstance(item, Frame) else None, judged.heat_map)
+            tallies[number].add(item, judged)
             manager.has_record(_status(tallies))
             written += 1
             if written == max_frames:
@@ -86,27 +99,62 @@ def stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+class _Rounds:
+    """What happens each time the loop comes round, at most every ROUND_S: it is alive, and how the cameras are."""
+
+    def __init__(
+        self, manager: ServiceManager, control: Control, tallies: Sequence[_Tally], sinks: Sequence[Sink]
+    ) -> None:
+        self._manager, self._control, self._tallies, self._sinks = manager, control, tallies, sinks
+        self._last_s = float("-inf")
+
+    def came_round(self) -> None:
+        """Called by the loop's thread alone."""
+        self._manager.came_round()
+        now_s = monotonic()
+        if now_s - self._last_s < ROUND_S:
+            return
+        self._last_s = now_s
+        for tally in self._tallies:
+            tally.tell_trouble()
+        status = self._control.status
+        for sink in self._sinks:
+            sink.came_round(status)
+
+
 class _Tally:
     """Counts one camera's records, and tells when it is lost, comes back, ends or fails."""
 
-    def __init__(self, name: str, notify: Notify) -> None:
-        self.name, self._notify = name, notify
+    def __init__(self, camera: Camera, notify: Notify, control: Control) -> None:
+        self._camera, self._notify, self._control = camera, notify, control
+        self.name = camera.name
+        self._fault: str | None = None
         self._counts: Counter[str] = Counter()
         self.is_lost = False
         self.has_ended = False
         self.error: Exception | None = None
 
-    def add(self, item: Frame | NoFrame, inspection: Inspection) -> None:
+    def add(self, item: Frame | NoFrame, judged: Judged) -> None:
         """Count one record and what was dropped before it."""
-        self._counts.update({"frames": 1, inspection.verdict: 1})
+        self._counts.update({"frames": 1, judged.inspection.verdict: 1})
+        self._fault = judged.fault
         if isinstance(item, Frame):
-            self._counts.update({"dropped": item.dropped_before, "reconnects": self.is_lost})
-            if self.is_lost:
-                self._notify(f"{self.name}: the camera is back")
-            self.is_lost = False
+            self.see(item)
         elif item.lost:
             self.is_lost = True
             self._notify(f"{self.name}: {item.reason}; trying to reconnect")
+
+    def see(self, frame: Frame) -> None:
+        """A picture has come, judged or not."""
+        self._counts.update({"dropped": frame.dropped_before, "reconnects": self.is_lost})
+        if self.is_lost:
+            self._notify(f"{self.name}: the camera is back")
+        self.is_lost = False
+
+    def tell_trouble(self) -> None:
+        """Let `control` know why this camera gives nothing that could be judged, or that it does."""
+        ended = ("it has ended" if self.error is None else one_line(self.error)) if self.has_ended else None
+        self._control.set_trouble(self.name, ended or self._camera.trouble or self._fault)
 
     def end(self, ended: Ended, tallies: Sequence[_Tally]) -> None:
         """No more from this camera; a single one needs no words, the end of the run says it."""
@@ -163,21 +211,3 @@ class _ClassWatch:
         if changed:
             self._complaint = None
             self._notify(f"classes: {', '.join(self._inspector.classifier.names) or 'none'}")
-
-
-def _inspect(
-    item: Frame | NoFrame, inspector: Inspector, always_type: bool, watch: FaultWatch | None = None
-) -> Inspection:
-    """An inspection that can be written as a record, whatever happens on the way."""
-    bundle_id, threshold = inspector.manifest.bundle_id, inspector.image_threshold
-    if isinstance(item, NoFrame):
-        return no_verdict(item.provenance, bundle_id, threshold, item.reason)
-    waited_ms = (monotonic() - item.grabbed_at_s) * 1e3
-    try:
-        if watch and (fault := watch.fault(item)):
-            return no_verdict(item.provenance, bundle_id, threshold, fault)
-        inspection = inspector.inspect(item.frame_bgr, item.provenance, always_type).with_latency("wait", waited_ms)
-        inspection.to_json()  # refuses NaN, which a broken head could put anywhere
-    except Exception as exc:  # one strange frame must not stop the line
-        return no_verdict(item.provenance, bundle_id, threshold, f"this frame cannot be inspected: {one_line(exc)}")
-    return inspection

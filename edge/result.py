@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Any, Literal
 
-RECORD_SCHEMA_VERSION = 1
+RECORD_SCHEMA_VERSION = 2
 UNKNOWN = "unknown"
 _NAMESPACE = uuid.UUID("6f64646b-696e-4d21-8a57-0d8f5f0c2406")
 _THIS_RUN = uuid.uuid4().hex
@@ -41,6 +41,36 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Device:
+    """What the camera itself says of a frame: its number and its own clock in ns; None where it says nothing."""
+
+    frame_id: int | None = None
+    timestamp_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A request for one verdict. trigger_id: 1, 2, 3, ... in a run. at: ISO 8601 UTC. by: who asked, such as `http`.
+
+    part_id: what the one who asked calls the part.
+    """
+
+    trigger_id: int
+    at: str
+    by: str
+    part_id: str | None = None
+
+
+@dataclass(frozen=True)
+class MasterPart:
+    """A part whose verdict is known, shown to prove that the station sees. passed: it was judged as expected."""
+
+    name: str
+    expected: str
+    passed: bool
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where a frame came from. captured_at: ISO 8601 UTC. path: for files, relative to what was asked for.
 
@@ -52,11 +82,16 @@ class Provenance:
     captured_at: str
     path: str | None = None
     run_id: str = _THIS_RUN
+    device: Device | None = None
+    trigger: Trigger | None = None
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The verdict on one frame. anomaly_score is None only with `no_verdict`; regions are strongest first."""
+    """The verdict on one frame. anomaly_score is None only with `no_verdict`; regions are strongest first.
+
+    age_ms: from the grab to the verdict. trigger_ms: from the trigger to the verdict. Both None where there is none.
+    """
 
     provenance: Provenance
     bundle_id: str
@@ -67,6 +102,9 @@ class Inspection:
     defect_class: str | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    age_ms: float | None = None
+    trigger_ms: float | None = None
+    master_part: MasterPart | None = None
 
     @property
     def result_id(self) -> str:
@@ -85,7 +123,7 @@ class Inspection:
 
     def without_latency(self) -> Inspection:
         """The same inspection without what differs from run to run."""
-        return replace(self, latency_ms={})
+        return replace(self, latency_ms={}, age_ms=None, trigger_ms=None)
 
     def to_record(self) -> dict[str, Any]:
         """Plain data in the record schema's order, ready for JSON."""
@@ -103,8 +141,16 @@ class Inspection:
             "regions": [_region_record(region) for region in self.regions],
             "defect_class": self.defect_class,
             "latency_ms": self.latency_ms,
+            "age_ms": self.age_ms,
+            "device": asdict(self.provenance.device) if self.provenance.device else None,
+            "trigger": self._trigger_record(),
+            "master_part": asdict(self.master_part) if self.master_part else None,
             "error": self.error,
         }
+
+    def _trigger_record(self) -> dict[str, Any] | None:
+        trigger = self.provenance.trigger
+        return None if trigger is None else {**asdict(trigger), "latency_ms": self.trigger_ms}
 
     def to_json(self) -> str:
         """One JSON line, without the line break; never NaN or Infinity, which JSON does not have."""

@@ -18,6 +18,7 @@ from edge.outputs.mqtt import MqttSettings
 from edge.outputs.station_outputs import Outputs
 from edge.outputs.webhook import WebhookSettings
 from edge.result import Inspection, Provenance, Region, no_verdict, utc_now
+from edge.station.control import Control
 
 FRAME_BGR = np.random.default_rng(7).integers(0, 255, (480, 640, 3), np.uint8)
 
@@ -48,7 +49,7 @@ def open_outputs(
     notify: Notify,
 ) -> DatabaseSink:
     """As a station opens them."""
-    (sink,) = Outputs(database=database, mqtt=mqtt, webhook=webhook).open(["camera"], notify)
+    (sink,) = Outputs(database=database, mqtt=mqtt, webhook=webhook).open(["camera"], notify, Control())
     assert isinstance(sink, DatabaseSink)
     return sink
 

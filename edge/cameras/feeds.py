@@ -29,12 +29,17 @@ Item = Frame | NoFrame | Ended
 Turns = Generator[tuple[int, Item], None, None]
 
 
-def in_turns(cameras: Sequence[Camera], stop: threading.Event, came_round: Callable[[], None] = lambda: None) -> Turns:
+def in_turns(
+    cameras: Sequence[Camera],
+    stop: threading.Event,
+    came_round: Callable[[], None] = lambda: None,
+    is_paused: Callable[[], bool] = lambda: False,
+) -> Turns:
     """(number of the camera, what it gave), round robin over those that have something; ends with the last or `stop`.
 
     Of each camera `Ended` is the last item. Closing the generator, as any end of it, stops the fetching threads and
     waits for them, so that a camera can be closed afterwards. came_round: called by the consumer's thread each time it
-    comes back for more, and every POLL_S while nothing arrives.
+    comes back for more, and every POLL_S while nothing arrives. is_paused: while it says so, files wait.
     """
     halt, changed = threading.Event(), threading.Condition()
     feeds = [_Feed(camera, halt, changed) for camera in cameras]
@@ -44,7 +49,7 @@ def in_turns(cameras: Sequence[Camera], stop: threading.Event, came_round: Calla
     try:
         while open_feeds and not stop.is_set():
             came_round()
-            number = _wait_for_any(feeds, turn, changed)
+            number = _wait_for_any(feeds, turn, changed, is_paused())
             if number is None:
                 continue
             item = feeds[number].take()
@@ -57,12 +62,12 @@ def in_turns(cameras: Sequence[Camera], stop: threading.Event, came_round: Calla
             feed.join()
 
 
-def _wait_for_any(feeds: Sequence[_Feed], turn: int, changed: threading.Condition) -> int | None:
+def _wait_for_any(feeds: Sequence[_Feed], turn: int, changed: threading.Condition, is_paused: bool) -> int | None:
     """The first feed from `turn` on that has something; None after POLL_S without any."""
     numbers = [(turn + offset) % len(feeds) for offset in range(len(feeds))]
     with changed:
-        changed.wait_for(lambda: any(feed.waiting for feed in feeds), POLL_S)
-        return next((number for number in numbers if feeds[number].waiting), None)
+        changed.wait_for(lambda: any(feed.has_item(is_paused) for feed in feeds), POLL_S)
+        return next((number for number in numbers if feeds[number].has_item(is_paused)), None)
 
 
 class _Feed(threading.Thread):
@@ -72,6 +77,7 @@ class _Feed(threading.Thread):
         super().__init__(name="oddkind-feed", daemon=True)
         self.waiting: deque[Item] = deque()  # at most FRAMES_AHEAD, and an Ended
         self._camera, self._halt, self._changed = camera, halt, changed
+        self._waits_while_paused = not (camera.is_live or camera.is_triggered)
 
     def run(self) -> None:
         """Fetch until the camera ends, fails or `halt` is set; the last item says which."""
@@ -87,6 +93,10 @@ class _Feed(threading.Thread):
         with self._changed:
             self.waiting.append(Ended(error))
             self._changed.notify_all()
+
+    def has_item(self, is_paused: bool) -> bool:
+        """Whether there is something to take; a file's frames wait until the station is armed again."""
+        return bool(self.waiting) and not (is_paused and self._waits_while_paused)
 
     def take(self) -> Item:
         """The oldest item; there must be one."""

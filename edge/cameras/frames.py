@@ -14,13 +14,25 @@ from edge.result import Provenance
 
 
 @dataclass(frozen=True)
+class Due:
+    """When a verdict was asked for, and when it must be there; seconds of `time.monotonic`."""
+
+    asked_at_s: float
+    deadline_at_s: float
+
+
+@dataclass(frozen=True)
 class Frame:
-    """One picture. frame_bgr: (H, W, 3) uint8. dropped_before: frames skipped since the one handed over before it."""
+    """One picture. frame_bgr: (H, W, 3) uint8. dropped_before: frames skipped since the one handed over before it.
+
+    due: of a triggered camera.
+    """
 
     frame_bgr: FrameBgr
     provenance: Provenance
     dropped_before: int = 0
     grabbed_at_s: float = field(default_factory=monotonic)
+    due: Due | None = None
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,7 @@ class NoFrame:
     provenance: Provenance
     reason: str
     lost: bool = False
+    due: Due | None = None
 
 
 Frames = Generator[Frame | NoFrame, None, None]
@@ -38,12 +51,15 @@ Frames = Generator[Frame | NoFrame, None, None]
 class Camera(ABC):
     """A source of frames. `with` it; `name` is safe to show, `reconnects` counts how often it came back.
 
-    is_live: sends at its own pace, so that of two frames that wait the older one is dropped.
+    is_live: sends at its own pace, so that of two frames that wait the older one is dropped. is_triggered: gives one
+    item for each trigger. trouble: why it gives nothing at present, from any thread; None while it is well.
     """
 
     name: str
     is_live: bool = False
+    is_triggered: bool = False
     reconnects: int = 0
+    trouble: str | None = None
 
     @abstractmethod
     def frames(self, stop: threading.Event) -> Frames:

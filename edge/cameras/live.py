@@ -66,8 +66,9 @@ class LiveCamera(Camera):
                 announced, failures = False, 0
             if first_id == self._next_frame_id == 0 and not announced and not self._wait_for_camera:
                 raise CameraError(f"source {self.name}: {reason}; check the address and that the camera is on")
+            self.trouble = f"camera lost: {reason}"
             if not announced:
-                yield NoFrame(Provenance(self.name, self._take_id(), utc_now()), f"camera lost: {reason}", lost=True)
+                yield NoFrame(Provenance(self.name, self._take_id(), utc_now()), self.trouble, lost=True)
                 announced = True
             self._pause(failures, stop)
             failures += 1
@@ -95,7 +96,7 @@ class LiveCamera(Camera):
             while frame := grabber.newest(patience_s, stop):
                 self.reconnects += reconnect
                 self._next_frame_id = frame.provenance.frame_id + 1
-                reconnect, patience_s = False, self._lost_after_s
+                reconnect, patience_s, self.trouble = False, self._lost_after_s, None
                 yield frame
         finally:
             grabber.abandon()

@@ -14,9 +14,10 @@ from edge.notify import Notify
 from edge.outputs.database import Entry, prepare
 from edge.outputs.database_writer import DatabaseWriter
 from edge.outputs.outbox import Courier, Receiver
-from edge.outputs.sinks import Output, Sink
+from edge.outputs.sinks import HeatMap, Output, Sink
 from edge.pictures import FrameBgr
 from edge.result import Inspection
+from edge.station.control import Control
 from edge.station.parts import StationPath
 
 
@@ -27,7 +28,7 @@ class DatabaseSettings(Output):
     queue_records: int = pydantic.Field(default=1000, ge=1, le=100_000)
     batch_s: float = pydantic.Field(default=0.2, ge=0.01, le=0.5)
 
-    def open(self, cameras: Sequence[str], notify: Notify) -> Sink:
+    def open(self, cameras: Sequence[str], notify: Notify, control: Control) -> Sink:
         """The sink, without receivers: `Outputs` knows those."""
         return DatabaseSink(self, notify)
 
@@ -71,7 +72,7 @@ class DatabaseSink(Sink):
         """Records that were not stored."""
         return self._writer.lost
 
-    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         """Queue one inspection."""
         letters = {receiver.name: _thumbnail(receiver, inspection, frame_bgr) for receiver in self._receivers}
         self._writer.put(Entry(inspection, letters))

@@ -10,9 +10,10 @@ import pydantic
 
 from edge.notify import Notify
 from edge.outputs.health import OK, Health
-from edge.outputs.sinks import Output, Sink
+from edge.outputs.sinks import HeatMap, Output, Sink
 from edge.pictures import FrameBgr
 from edge.result import Inspection
+from edge.station.control import Control
 
 if TYPE_CHECKING:
     from edge.outputs.http_server import Page
@@ -25,7 +26,7 @@ class HttpOutput(Output):
     port: int = pydantic.Field(default=9109, ge=1, le=65535)
     stale_after_s: float = pydantic.Field(default=10.0, ge=0.1, le=86_400)
 
-    def open(self, cameras: Sequence[str], notify: Notify) -> Sink:
+    def open(self, cameras: Sequence[str], notify: Notify, control: Control) -> Sink:
         """The sink, listening. UsageError without prometheus-client, OutputError when the port cannot be had."""
         return HttpSink(self, cameras)
 
@@ -50,7 +51,7 @@ class HttpSink(Sink):
         pages = {"/metrics": lambda: Page(*self._metrics.text()), "/health": self._health_page}
         self._server = HttpServer(settings.host, settings.port, pages)
 
-    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         """Some hundredths of a millisecond; no client is waited for."""
         self._health.note(inspection)
         self._metrics.note(inspection)

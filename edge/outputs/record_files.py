@@ -17,9 +17,10 @@ from filelock import FileLock, Timeout
 
 from edge.errors import OutputError
 from edge.notify import Notify
-from edge.outputs.sinks import JsonLinesSink, Output, Sink
+from edge.outputs.sinks import HeatMap, JsonLinesSink, Output, Sink
 from edge.pictures import FrameBgr
 from edge.result import Inspection
+from edge.station.control import Control
 from edge.station.parts import as_path
 
 STDOUT = Path("-")
@@ -55,7 +56,7 @@ class RecordsOutput(Output):
         """Whether there will be more than one file."""
         return self.daily or self.max_mb is not None
 
-    def open(self, cameras: Sequence[str], notify: Notify) -> Sink:
+    def open(self, cameras: Sequence[str], notify: Notify, control: Control) -> Sink:
         """A plain file or stdout, or one that rotates."""
         if self.rotates:
             return RotatingRecords(self.file, self.max_mb, self.daily, self.keep, notify)
@@ -99,7 +100,7 @@ class RotatingRecords(Sink):
             raise
         self._last_write = datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
-    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         """Append one line, in a new file when the old one is full; OutputError when it cannot be written."""
         now = self._now()
         if not self._path.exists():  # moved away by somebody who keeps it elsewhere

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pydantic
 
 from edge.draw import draw_inspection
@@ -19,8 +21,10 @@ from edge.errors import OutputError
 from edge.notify import Notify
 from edge.pictures import FrameBgr, write_picture
 from edge.result import Inspection
+from edge.station.control import Control, Status
 from edge.station.parts import StationPart, StationPath
 
+HeatMap = npt.NDArray[np.float32]
 KEEP_ANNOTATED = 1000
 # Only files with such a name are ever removed.
 _ANNOTATED_NAME = re.compile(r"\d{8}T\d{9}Z_(cam\d+_)?\d{8,}_(good|defect|no_verdict)\.jpg")
@@ -30,8 +34,17 @@ class Sink(ABC):
     """Takes every inspection of a run."""
 
     @abstractmethod
-    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
-        """Take one inspection. frame_bgr: (H, W, 3) uint8, None when there was no picture."""
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
+        """Take one inspection. frame_bgr: (H, W, 3) uint8, None when there was no picture.
+
+        heat_map: (h', w') float32 over the whole frame, 1 where a pixel begins to be odd; None without a verdict.
+        """
+
+    def see(self, camera: str, frame_bgr: FrameBgr) -> None:  # noqa: B027  # few show pictures
+        """A picture that is not inspected, as while the station is paused."""
+
+    def came_round(self, status: Status) -> None:  # noqa: B027  # few tell others how the station is
+        """The loop that inspects is alive; called by it several times a second, with or without parts."""
 
     def close(self) -> None:  # noqa: B027  # not every sink holds something open
         """Let go of what is open; safe to call twice."""
@@ -48,8 +61,11 @@ class Sink(ABC):
 class Output(StationPart):
     """A sink as a station describes it; the model stands beside its sink; `station_outputs` lists them all."""
 
-    def open(self, cameras: Sequence[str], notify: Notify) -> Sink:
-        """The sink, for cameras of these names. OutputError when it cannot be used."""
+    def open(self, cameras: Sequence[str], notify: Notify, control: Control) -> Sink:
+        """The sink, for cameras of these names. control: for those that people or machines answer through.
+
+        OutputError when it cannot be used.
+        """
         raise NotImplementedError
 
     def in_words(self) -> str:
@@ -69,7 +85,7 @@ class JsonLinesSink(Sink):
         self._is_file = path is not None
         self._stream = _open_for_lines(path) if path else sys.stdout.buffer
 
-    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         """Append one line; OutputError when it cannot be written."""
         line = (inspection.to_json() + "\n").encode()
         start = self._stream.seek(0, os.SEEK_END) if self._is_file else 0
@@ -111,7 +127,7 @@ class AnnotatedFrameSink(Sink):
         except OSError as exc:
             raise OutputError(f"{folder}: cannot be used for annotated frames ({exc.strerror or exc})") from exc
 
-    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None) -> None:
+    def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         """Draw and write one picture, then remove the oldest ones over `keep`."""
         if frame_bgr is None:
             return
@@ -143,7 +159,7 @@ class AnnotatedOutput(Output):
     folder: StationPath
     keep: int = pydantic.Field(default=KEEP_ANNOTATED, ge=1, le=10_000_000)
 
-    def open(self, cameras: Sequence[str], notify: Notify) -> Sink:
+    def open(self, cameras: Sequence[str], notify: Notify, control: Control) -> Sink:
         """The sink; names in files tell several cameras apart."""
         return AnnotatedFrameSink(self.folder, self.keep, notify, cameras if len(cameras) > 1 else ())
 

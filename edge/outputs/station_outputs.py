@@ -18,6 +18,7 @@ from edge.outputs.outbox import ReceiverOutput
 from edge.outputs.record_files import RecordsOutput
 from edge.outputs.sinks import AnnotatedOutput, Output, Sink
 from edge.outputs.webhook import WebhookSettings
+from edge.station.control import Control
 from edge.station.parts import StationPart
 
 SHOWS_ONLY = {"http"}  # keeps no record: a station with nothing else would inspect for nobody
@@ -53,10 +54,10 @@ class Outputs(StationPart):
         """Those that are sent what the database holds."""
         return [output for output in self.given if isinstance(output, ReceiverOutput)]
 
-    def open(self, cameras: Sequence[str], notify: Notify) -> Iterator[Sink]:
+    def open(self, cameras: Sequence[str], notify: Notify, control: Control) -> Iterator[Sink]:
         """Sinks, each opened when it is asked for, so that the caller can close those before it."""
         for output in self.given:
             if isinstance(output, DatabaseSettings):
                 yield DatabaseSink(output, notify, [receiver.open() for receiver in self.receivers])
             elif isinstance(output, Output):
-                yield output.open(cameras, notify)
+                yield output.open(cameras, notify, control)

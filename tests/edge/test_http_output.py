@@ -32,6 +32,7 @@ from edge.outputs.http_server import LONGEST_CONNECTION_S, MOST_CONNECTIONS, Htt
 from edge.outputs.station_outputs import Outputs
 from edge.pictures import read_picture
 from edge.station.check import check_station
+from edge.station.control import Control
 
 CAMERAS = ["left", "right"]
 
@@ -286,4 +287,4 @@ def test_a_station_file_is_told_what_is_wrong(tmp_path: Path, monkeypatch: pytes
 def test_without_prometheus_client_it_is_one_clear_line(settings: HttpOutput, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(UsageError, match="pip install 'oddkind\\[station\\]'"):
-        settings.open(CAMERAS, pytest.fail)
+        settings.open(CAMERAS, pytest.fail, Control())

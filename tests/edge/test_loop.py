@@ -38,7 +38,7 @@ class CallingSink(Sink):
         self.then = then
         self.records: list[dict[str, Any]] = []
 
-    def write(self, inspection: Inspection, frame_bgr: np.ndarray | None) -> None:
+    def write(self, inspection: Inspection, frame_bgr: np.ndarray | None, heat_map: np.ndarray | None = None) -> None:
         record = json.loads(inspection.to_json())
         jsonschema.validate(record, record_schema(), format_checker=FORMATS)
         self.records.append(record)

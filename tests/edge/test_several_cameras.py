@@ -42,7 +42,7 @@ class Records(Sink):
         self.then = then
         self.records: list[dict[str, Any]] = []
 
-    def write(self, inspection: Inspection, frame_bgr: np.ndarray | None) -> None:
+    def write(self, inspection: Inspection, frame_bgr: np.ndarray | None, heat_map: np.ndarray | None = None) -> None:
         record = inspection.to_record()
         jsonschema.validate(record, record_schema())
         self.records.append(record)

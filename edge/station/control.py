@@ -1,0 +1,111 @@
+"""What people and machines may ask of a running station, and what it says of itself; from any thread.
+
+Whoever takes wishes (the page, MQTT, a PLC, a sensor) calls `arm`, `pause` or `trigger`; the loop that inspects obeys.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Literal
+
+from edge.errors import ControlError
+from edge.result import Trigger, utc_now
+
+StateName = Literal["armed", "paused", "fault"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the station is. `fault`: it would inspect, but a camera gives nothing that could be judged.
+
+    reason: why it is not armed, None when it is. cameras: what is wrong with each, None when nothing is.
+    """
+
+    state: StateName
+    reason: str | None = None
+    cameras: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trigger and when it came, on the clock of `time.monotonic`."""
+
+    trigger: Trigger
+    at_s: float
+
+
+TakeTrigger = Callable[[Asked], None]
+
+
+class Control:
+    """The wishes in force. It begins armed, unless `pause` is called before the loop begins."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paused_because: str | None = None
+        self._cameras: dict[str, str | None] = {}
+        self._takers: dict[str, TakeTrigger] = {}
+        self._triggers = 0
+        self._may_arm: Callable[[], str | None] = lambda: None
+
+    def arm(self, by: str) -> None:
+        """Inspect from the next frame on. ControlError when something must be done first. by: who asks."""
+        if (refusal := self._may_arm()) is not None:
+            raise ControlError(f"not armed: {refusal}")
+        with self._lock:
+            self._paused_because = None
+
+    def pause(self, by: str, reason: str | None = None) -> None:
+        """Inspect nothing until `arm`. A trigger gets its record all the same, without a verdict."""
+        with self._lock:
+            self._paused_because = reason or f"paused by {by}"
+
+    def trigger(self, by: str, camera: str | None = None, part_id: str | None = None) -> Trigger:
+        """Ask for one verdict of each triggered camera, or of the one named. ControlError when there is none."""
+        at_s, at = monotonic(), utc_now()
+        with self._lock:
+            takers = self._takers if camera is None else {k: v for k, v in self._takers.items() if k == camera}
+            if not takers:
+                raise ControlError(self._no_taker(camera))
+            self._triggers += 1
+            asked = Asked(Trigger(self._triggers, at, by, part_id), at_s)
+            for take in takers.values():  # under the lock, so that two triggers cannot overtake each other
+                take(asked)
+        return asked.trigger
+
+    def take_triggers(self, camera: str, take: TakeTrigger) -> None:
+        """`take` gets every trigger of this camera, in order; it must not wait."""
+        with self._lock:
+            self._takers[camera] = take
+
+    def require(self, may_arm: Callable[[], str | None]) -> None:
+        """`may_arm` says what must be done before arming, None when nothing."""
+        self._may_arm = may_arm
+
+    def set_trouble(self, camera: str, trouble: str | None) -> None:
+        """What is wrong with a camera, None when nothing is."""
+        with self._lock:
+            self._cameras[camera] = trouble
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether frames are to be inspected; a camera's trouble does not change that."""
+        return self._paused_because is None
+
+    @property
+    def status(self) -> Status:
+        """State, reason and cameras at this moment."""
+        with self._lock:
+            paused, cameras = self._paused_because, dict(self._cameras)
+        if paused is not None:
+            return Status("paused", paused, cameras)
+        troubled = [f"{name}: {trouble}" for name, trouble in cameras.items() if trouble]
+        return Status("fault", "; ".join(troubled), cameras) if troubled else Status("armed", None, cameras)
+
+    def _no_taker(self, camera: str | None) -> str:
+        if not self._takers:
+            return "no camera of this station waits for triggers; give one a 'trigger' in the station file"
+        return f"no triggered camera is called {camera!r}; there are: {', '.join(self._takers)}"
