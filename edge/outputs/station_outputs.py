@@ -13,6 +13,7 @@ import pydantic
 from edge.notify import Notify
 from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
 from edge.outputs.http_output import HttpOutput
+from edge.outputs.modbus import ModbusOutput
 from edge.outputs.mqtt import MqttSettings
 from edge.outputs.outbox import ReceiverOutput
 from edge.outputs.record_files import RecordsOutput
@@ -33,6 +34,7 @@ class Outputs(StationPart):
     mqtt: MqttSettings | None = None
     webhook: WebhookSettings | None = None
     http: HttpOutput | None = None
+    modbus: ModbusOutput | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_not_empty(self) -> Outputs:

@@ -81,6 +81,12 @@ class Control:
         with self._lock:
             self._takers[camera] = take
 
+    @property
+    def triggered_cameras(self) -> tuple[str, ...]:
+        """Names of the cameras that take triggers."""
+        with self._lock:
+            return tuple(self._takers)
+
     def require(self, may_arm: Callable[[], str | None]) -> None:
         """`may_arm` says what must be done before arming, None when nothing."""
         self._may_arm = may_arm

@@ -23,7 +23,7 @@ RECEIVER_FILES: tuple[Where, ...] = (
     *(("outputs", "webhook", name) for name in ("secret_file", "ca_file")),
 )
 
-PACKAGES = {"mqtt": "paho", "http": "prometheus_client"}
+PACKAGES = {"mqtt": ("paho", "station"), "http": ("prometheus_client", "station"), "modbus": ("pymodbus", "modbus")}
 
 
 def check_things(document: Document) -> None:
@@ -122,9 +122,9 @@ def _check_receivers(document: Document) -> None:
 
 
 def _check_packages(document: Document) -> None:
-    for output, module in PACKAGES.items():
-        if document.get("outputs", output) and find_spec(module) is None:
-            document.complain(("outputs", output), f"{module} is not installed here; pip install 'oddkind[station]'")
+    for output, (module, extra) in PACKAGES.items():
+        if document.get("outputs", output) is not None and find_spec(module) is None:
+            document.complain(("outputs", output), f"{module} is not installed here; pip install 'oddkind[{extra}]'")
 
 
 def _is_there(path: Path) -> bool:
