@@ -55,12 +55,11 @@ class Handshake:
         """The PLC has written. After the wish `trigger` comes a call of `accepted` or of `missed`."""
         self._advance(now_s)
         risen = commands.risen(self._commands)
-        was_valid = self._is_valid
         self._commands, self._plc_s = commands, now_s
         self._ack = self._ack and commands.trigger
         if "clear_error" in risen:
             self._trouble, self._troubles = Trouble.NONE, set()
-        if "results_ack" in risen and was_valid:
+        if "results_ack" in risen and self._waiting:  # the bit was down, so that this result was shown
             self._waiting.popleft()
         wishes: list[Wish] = []
         if "set_offline" in risen:

@@ -28,6 +28,7 @@ def check_combinations(document: Document) -> None:
     _check_twins(document)
     _check_feedback(document)
     _check_same_place(document)
+    _check_triggered(document)
 
 
 def sources(document: Document) -> Iterator[tuple[Where, str]]:
@@ -91,6 +92,14 @@ def _check_same_place(document: Document) -> None:
         first = first_at.setdefault(path.resolve(), place) if path else place
         if first != place:
             document.complain(place, f"the same as {_named(document, first)}; give each output a place of its own")
+
+
+def _check_triggered(document: Document) -> None:
+    place: Where = ("outputs", "modbus", "camera")
+    wanted = document.get(*place)
+    shown = [document.get(*at[:-1], "name") or redacted(source) for at, source in sources(document)]
+    if isinstance(wanted, str) and wanted not in shown:
+        document.complain(place, f"no camera is called {wanted!r}; there are: {', '.join(map(str, shown))}")
 
 
 def _named(document: Document, place: Where) -> str:

@@ -32,6 +32,7 @@ from plc import (
 )
 from plc_station import PlcStation
 from pymodbus.client import ModbusTcpClient
+from pymodbus.exceptions import ModbusException
 
 from edge.errors import OutputError, UsageError
 from edge.inspector import Inspector
@@ -369,7 +370,7 @@ def test_values_too_large_for_a_register_are_shown_as_the_largest(sink: ModbusSi
 
 
 def test_coils_and_bits_and_registers_and_their_mirror_say_the_same(plc: tuple[PlcStation, Plc]) -> None:
-    station, client = plc
+    _, client = plc
     client.until(lambda i: i.trigger_ready, "trigger ready")
     raw = client.client
     assert raw.read_coils(0, count=7).bits[:7] == [True] + [False] * 6
@@ -495,10 +496,10 @@ def test_clients_that_say_nothing_keep_nobody_out(plc: tuple[PlcStation, Plc]) -
 
 def test_only_those_who_are_allowed_are_answered(start: Stations) -> None:
     station = start(allow=["127.0.0.2", "10.0.0.0/8"])
-    with ModbusTcpClient("127.0.0.1", port=station.port, timeout=1, retries=0) as stranger, pytest.raises(Exception):
+    stranger = ModbusTcpClient("127.0.0.1", port=station.port, timeout=1, retries=0)
+    with stranger, pytest.raises(ModbusException):
         stranger.read_input_registers(0, count=1)
-    client = ModbusTcpClient("127.0.0.1", port=station.port, source_address=("127.0.0.2", 0))
-    with client as known:
+    with ModbusTcpClient("127.0.0.1", port=station.port, source_address=("127.0.0.2", 0)) as known:
         assert known.read_input_registers(34, count=1).registers == [1]
     assert [notice for notice in station.notices if "127.0.0.1 was refused" in notice]
 
