@@ -124,7 +124,7 @@ class ModbusSink(Sink):
         number = self._cameras.index(camera) + 1 if camera in self._cameras else 0
         with self._lock:
             now_s = monotonic()
-            self._latest.note(result, number, now_s)
+            self._latest = self._latest.after(result, number, now_s)
             self._handshake.record(camera, result, now_s)
         self._tell(result.defect_class)
 
@@ -144,7 +144,8 @@ class ModbusSink(Sink):
         """Every input register at this moment."""
         with self._lock:
             now_s = monotonic()
-            return input_words(self._handshake.shown(self._around(), now_s), self._latest, self._style, now_s)
+            shown, latest = self._handshake.shown(self._around(), now_s), self._latest
+        return input_words(shown, latest, self._style, now_s)
 
     def holdings(self) -> list[int]:
         """What the PLC has written."""

@@ -28,7 +28,7 @@ FailSafe = Literal["reject", "no_verdict"]
 _NOTHING: dict[FailSafe, PlcResult] = {"reject": PlcResult("defect"), "no_verdict": PlcResult("no_verdict")}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Latest:
     """The last record of whatever camera, and how many of each verdict there were. number: of records.
 
@@ -39,13 +39,11 @@ class Latest:
     camera: int = 0
     number: int = 0
     at_s: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Mapping[str, int] = field(default_factory=Counter)
 
-    def note(self, result: PlcResult, camera: int, now_s: float) -> None:
-        """One more record."""
-        self.result, self.camera, self.at_s = result, camera, now_s
-        self.number += 1
-        self.counts[result.verdict] += 1
+    def after(self, result: PlcResult, camera: int, now_s: float) -> Latest:
+        """With one more record."""
+        return Latest(result, camera, self.number + 1, now_s, Counter(self.counts) + Counter([result.verdict]))
 
 
 @dataclass(frozen=True)

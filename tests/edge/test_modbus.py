@@ -497,7 +497,7 @@ def test_clients_that_say_nothing_keep_nobody_out(plc: tuple[PlcStation, Plc]) -
 def test_only_those_who_are_allowed_are_answered(start: Stations) -> None:
     station = start(allow=["127.0.0.2", "10.0.0.0/8"])
     stranger = ModbusTcpClient("127.0.0.1", port=station.port, timeout=1, retries=0)
-    with stranger, pytest.raises(ModbusException):
+    with stranger, pytest.raises((ModbusException, OSError)):
         stranger.read_input_registers(0, count=1)
     with ModbusTcpClient("127.0.0.1", port=station.port, source_address=("127.0.0.2", 0)) as known:
         assert known.read_input_registers(34, count=1).registers == [1]

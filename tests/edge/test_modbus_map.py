@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from edge.outputs.modbus_map import (
     words_of,
 )
 from edge.outputs.modbus_signals import Commands, Trouble
+from edge.station.check import check_station
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "modbus.md"
 
@@ -129,3 +131,9 @@ def test_whatever_a_plc_writes_becomes_one_line_of_text(words: list[int]) -> Non
 @given(st.integers(0, 2 ** len(STATUS_BITS) - 1))
 def test_bits_and_words_are_the_same(word: int) -> None:
     assert word_of(bits_of(word, STATUS_BITS), STATUS_BITS) == word
+
+
+def test_the_example_is_right(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
+    (tmp_path / "station.yaml").write_text("bundle: bundle\n" + example)
+    assert check_station(tmp_path / "station.yaml", look_around=False).problems == []
