@@ -65,8 +65,8 @@ class ModbusOutput(Output):
             try:
                 ip_network(each)
             except ValueError as exc:
-                text = f"expected addresses or networks such as 192.168.0.10 or 192.168.0.0/24; got {each!r} ({exc})"
-                raise ValueError(text) from exc
+                expected = "addresses or networks such as 192.168.0.10 or 192.168.0.0/24"
+                raise ValueError(f"{exc}; expected {expected}") from exc
         return allow
 
     @pydantic.model_validator(mode="after")

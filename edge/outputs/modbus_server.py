@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -70,7 +71,8 @@ class ModbusServer:
         started.wait()
         if self._failure:
             self._thread.join()
-            why = getattr(self._failure, "strerror", None) or self._failure
+            number = getattr(self._failure, "errno", None)  # asyncio's own words are long
+            why = os.strerror(number) if isinstance(number, int) and number > 0 else self._failure
             hint = "ports below 1024 need a right, see docs/modbus.md; " if port < 1024 else ""
             text = f"modbus: {host}:{port} cannot be listened on ({why}); {hint}choose another port or host"
             raise OutputError(text) from self._failure
