@@ -176,8 +176,8 @@ class ModbusSink(Sink):
         cameras = self._triggered()
         try:
             trigger = self._control.trigger(BY, self._settings.camera, part_id)
-        except ControlError:
-            self._handshake.missed()
+        except ControlError as exc:
+            self._handshake.missed(one_line(exc))
             return
         self._handshake.accepted(trigger.trigger_id, cameras, part_id, monotonic())
 
@@ -214,9 +214,9 @@ class ModbusSink(Sink):
         """What a person should hear of, outside the lock."""
         with self._lock:
             news = self._handshake.take_news()
-        for trouble in news:
+        for trouble, why in news:
             if trouble in _TOLD:
-                self._notify(f"modbus: {_TOLD[trouble].format(self._settings)}")
+                self._notify(f"modbus: {_TOLD[trouble].format(self._settings, why=why)}")
         if defect_class not in (None, UNKNOWN, *self._settings.class_codes, *self._without_code):
             self._without_code.add(str(defect_class))
             self._notify(f"modbus: class {defect_class!r} has no code in class_codes; the PLC reads {OTHER_CLASS}")
@@ -226,11 +226,11 @@ _TOLD = {
     Trouble.STALLED: "no round of the loop for {0.stall_after_s:g} s; the PLC sees a fault, and parts under way get no "
     "verdict (where one inspection takes so long, set stall_after_s higher)",
     Trouble.PLC_SILENT: "the PLC has been silent for {0.plc_timeout_s:g} s; the station is paused",
-    Trouble.MISSED: "the PLC triggered while the station was not ready; that part gets no verdict (told once until the "
-    "PLC clears errors)",
+    Trouble.MISSED: "the PLC triggered while the station was not ready ({why}); that part gets no verdict (told once "
+    "until the PLC clears errors)",
     Trouble.OVERRUN: "a part found no room: triggers came too fast, or results were not acknowledged (told once until "
     "the PLC clears errors)",
-    Trouble.UNANSWERED: "a trigger had no record after {0.answer_within_s:g} s; the PLC gets no_verdict",
+    Trouble.UNANSWERED: "a trigger had no record of {why} after {0.answer_within_s:g} s; the PLC gets no_verdict",
 }
 
 

@@ -47,7 +47,7 @@ class Handshake:
         self._plc_s: float | None = None
         self._is_stalled = False
         self._trouble, self._troubles = Trouble.NONE, set[Trouble]()
-        self._news: list[Trouble] = []
+        self._news: list[tuple[Trouble, str]] = []
 
     # --- the PLC
 
@@ -67,10 +67,11 @@ class Handshake:
         elif "set_online" in risen and not commands.set_offline:
             wishes.append("arm")
         if "trigger" in risen:
-            if self._can_take(around) and "pause" not in wishes:
+            refusal = "set offline with it" if "pause" in wishes else self._refusal(around)
+            if refusal is None:
                 wishes.append("trigger")
             else:
-                self.missed()
+                self.missed(refusal)
         return wishes
 
     def accepted(self, trigger_id: int, cameras: Collection[str], part_id: str | None, now_s: float) -> None:
@@ -78,18 +79,17 @@ class Handshake:
         self._ack, self._trigger_id = self._commands.trigger, trigger_id
         self._in_flight[trigger_id] = _Flight(set(cameras), now_s, part_id)
 
-    def missed(self) -> None:
+    def missed(self, why: str) -> None:
         """The station has not taken the trigger."""
         self._missed += 1
-        self.fail(Trouble.MISSED)
+        self.fail(Trouble.MISSED, why)
 
     def shown(self, around: Around, now_s: float) -> Shown:
         """Everything at this moment. Without a living loop nothing is ready, valid or good."""
         self._advance(now_s)
-        can_take = self._can_take(around)
         return Shown(
             online=self._is_alive and around.is_armed,
-            trigger_ready=can_take and not self._commands.trigger,
+            trigger_ready=self._refusal(around) is None and not self._commands.trigger,
             trigger_ack=self._ack,
             missed_acquisition=Trouble.MISSED in self._troubles,
             system_busy=bool(self._in_flight),
@@ -140,15 +140,15 @@ class Handshake:
         self.fail(Trouble.PLC_SILENT)
         return ["pause"]
 
-    def fail(self, trouble: Trouble) -> None:
+    def fail(self, trouble: Trouble, why: str = "") -> None:
         """Something went wrong; it stays until the PLC clears it."""
         if trouble not in self._troubles:
-            self._news.append(trouble)
+            self._news.append((trouble, why))
         self._troubles.add(trouble)
         self._trouble = trouble
 
-    def take_news(self) -> list[Trouble]:
-        """What a person should hear of, each once until the PLC clears it."""
+    def take_news(self) -> list[tuple[Trouble, str]]:
+        """What a person should hear of, and why it was; each once until the PLC clears it."""
         news, self._news = self._news, []
         return news
 
@@ -162,10 +162,20 @@ class Handshake:
     def _is_valid(self) -> bool:
         return bool(self._waiting) and not self._commands.results_ack
 
-    def _can_take(self, around: Around) -> bool:
-        """A camera in trouble takes triggers: each gets its record, and a dark picture ends with the next one."""
-        ready = self._is_alive and around.is_armed and around.takes_triggers
-        return ready and self._commands.trigger_enable and len(self._in_flight) < MOST_IN_FLIGHT
+    def _refusal(self, around: Around) -> str | None:
+        """Why a trigger cannot be taken, None when it can.
+
+        A camera in trouble takes triggers: each gets its record, and a dark picture ends with the next one.
+        """
+        if not self._is_alive:
+            return "the loop stands still"
+        if not around.is_armed:
+            return "the station is paused"
+        if not around.takes_triggers:
+            return "no camera takes triggers"
+        if not self._commands.trigger_enable:
+            return "trigger_enable is not set"
+        return f"{MOST_IN_FLIGHT} triggers are under way" if len(self._in_flight) >= MOST_IN_FLIGHT else None
 
     def _advance(self, now_s: float) -> None:
         """Bring the state up to `now_s`: a loop that has stalled, triggers that nobody answered."""
@@ -178,7 +188,7 @@ class Handshake:
             if now_s - flight.since_s <= self._limits.answer_within_s:
                 return
             del self._in_flight[trigger_id]
-            self.fail(Trouble.UNANSWERED)
+            self.fail(Trouble.UNANSWERED, ", ".join(sorted(flight.cameras)))
             waited_ms = (now_s - flight.since_s) * 1e3
             self._put(PlcResult("no_verdict", trigger_id, latency_ms=waited_ms, part_id=flight.part_id))
 

@@ -30,6 +30,8 @@ from edge.outputs.modbus_map import HOLDING_COUNT, INPUT_COUNT, MIRROR
 MOST_CONNECTIONS = 16
 TICK_S = 0.1
 BITS = 16
+HEADER_BYTES, SHORTEST_BYTES, LONGEST_BYTES = 6, 8, 260  # of a request; the header says how much follows
+MOST_BYTES = 64 * LONGEST_BYTES  # that wait for their turn
 _COILS, _DISCRETE, _HOLDING, _INPUT = range(4)
 _TABLES = {1: _COILS, 5: _COILS, 15: _COILS, 2: _DISCRETE, 4: _INPUT}  # by function code; all others: holding registers
 
@@ -140,9 +142,11 @@ class _Server(ModbusTcpServer):
 
 
 class _Connection(ServerRequestHandler):
-    """One client."""
+    """One client. pymodbus answers the newest request alone: they are handed to it one after another."""
 
     heard_s = 0.0
+    _received = b""
+    _is_answering = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio; a client that may not come in is cut off before it is heard."""
@@ -158,7 +162,35 @@ class _Connection(ServerRequestHandler):
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
         self.heard_s = monotonic()
-        super().data_received(data)
+        self._received += data
+        self._hand_over()
+
+    def server_send(self, pdu: Any, addr: Any) -> None:
+        """Called by pymodbus with the answer to the request it was given."""
+        super().server_send(pdu, addr)  # type: ignore[no-untyped-call]
+        if self.last_pdu is not None:  # otherwise it comes from within `_hand_over`
+            self._is_answering = False
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        while not self._is_answering and (request := self._next_request()):
+            self._is_answering = True
+            super().data_received(request)
+            self._is_answering = self.last_pdu is not None  # None: there is nothing to be answered any more
+
+    def _next_request(self) -> bytes:
+        """A whole one, nothing as long as there is none. A client that does not speak Modbus is cut off."""
+        header = self._received[:HEADER_BYTES]
+        if len(header) < HEADER_BYTES:
+            return b""
+        size = HEADER_BYTES + int.from_bytes(header[4:6], "big")
+        if header[2:4] != b"\0\0" or not SHORTEST_BYTES <= size <= LONGEST_BYTES or len(self._received) > MOST_BYTES:
+            self._received = b""
+            self.close()
+        if len(self._received) < size:
+            return b""
+        request, self._received = self._received[:size], self._received[size:]
+        return request
 
 
 def _may(peer: str, allowed: Sequence[Network]) -> bool:

@@ -206,7 +206,7 @@ def test_the_plc_sets_the_station_offline_and_online_and_triggers_meanwhile_are_
     assert client.scan().trigger_ready
     client.pulse(CLEAR_ERROR)
     assert client.part().inputs.result_acquisition_id == 1
-    assert len([notice for notice in station.notices if "not ready" in notice]) == 1
+    assert len([notice for notice in station.notices if "not ready (the station is paused)" in notice]) == 1
 
 
 def test_a_station_that_may_not_be_armed_says_so(sink: ModbusSink) -> None:
@@ -453,10 +453,11 @@ def test_a_second_client_may_read_and_does_not_disturb(plc: tuple[PlcStation, Pl
         b"\0\1\0\0\xff\xff\1\3",
         b"\0\1\0\0\0\2\1\x99",
         b"\0\1\0\0\0\6\1\3\0\0\0\0" * 50,
+        b"\0\1\0\0\0\0" * 50 + b"\0\1\0\0\0\1\1",
         b"A" * 70_000,
         bytes(range(256)) * 8,
     ],
-    ids=["noise", "http", "long", "no such function", "nothing", "much", "every byte"],
+    ids=["noise", "http", "long", "no such function", "nothing", "too short", "much", "every byte"],
 )
 def test_garbage_on_the_port_disturbs_nobody(
     plc: tuple[PlcStation, Plc], noise: bytes, capfd: pytest.CaptureFixture[str]
@@ -479,6 +480,29 @@ def test_a_request_in_pieces_is_one_request(plc: tuple[PlcStation, Plc]) -> None
             client.sendall(bytes([byte]))
             sleep(0.005)
         assert client.recv(100) == bytes.fromhex("0001000000050104020001")
+
+
+def test_requests_that_are_sent_before_the_answer_are_answered_in_order(plc: tuple[PlcStation, Plc]) -> None:
+    """A trigger among them is taken like any other."""
+    station, client = plc
+    client.until(lambda i: i.trigger_ready, "trigger ready")
+    reads = [bytes.fromhex(f"{number:04x}00000006010400220001") for number in range(8)]
+    trigger = bytes.fromhex("00ff00000006010600000003")
+    with socket.create_connection(("127.0.0.1", station.port), timeout=5) as other:
+        other.sendall(b"".join([*reads[:4], trigger, *reads[4:]]))
+        content = b""
+        while len(content) < 8 * 11 + 12:
+            content += other.recv(1000)
+    answers = [bytes.fromhex(f"{number:04x}000000050104020001") for number in range(8)]
+    assert content == b"".join([*answers[:4], trigger, *answers[4:]])
+    client.until(lambda i: i.results_valid, "results valid")
+
+
+def test_a_client_that_sends_no_modbus_is_cut_off(plc: tuple[PlcStation, Plc]) -> None:
+    station, _ = plc
+    with socket.create_connection(("127.0.0.1", station.port), timeout=5) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert client.recv(100) == b""
 
 
 def test_clients_that_say_nothing_keep_nobody_out(plc: tuple[PlcStation, Plc]) -> None:

@@ -151,22 +151,23 @@ def test_the_worst_of_several_is_the_one_that_is_furthest_above_its_threshold() 
 
 
 @pytest.mark.parametrize(
-    ("around", "bits"),
+    ("around", "bits", "why"),
     [
-        (Around(is_armed=False), {}),
-        (Around(takes_triggers=False), {}),
-        (AROUND, {"trigger_enable": False}),
-        (AROUND, {"set_offline": True}),
+        (Around(is_armed=False), {}, "the station is paused"),
+        (Around(takes_triggers=False), {}, "no camera takes triggers"),
+        (AROUND, {"trigger_enable": False}, "trigger_enable is not set"),
+        (AROUND, {"set_offline": True}, "set offline with it"),
     ],
     ids=["paused", "no camera", "not enabled", "set offline with it"],
 )
 def test_a_trigger_while_not_ready_is_missed_and_stays_so_until_it_is_cleared(
-    line: Line, around: Around, bits: dict[str, bool]
+    line: Line, around: Around, bits: dict[str, bool], why: str
 ) -> None:
     line.around = around
     assert "trigger" not in line.plc(trigger=True, **bits)
     assert (line.seen.trigger_ack, line.seen.missed_acquisition, line.seen.missed) == (False, True, 1)
     assert line.seen.trouble is Trouble.MISSED
+    assert line.handshake.take_news() == [(Trouble.MISSED, why)]
     line.plc(trigger=False)
     assert line.seen.missed_acquisition
     line.plc(clear_error=True)
@@ -289,6 +290,7 @@ def test_a_trigger_without_a_record_gets_no_verdict_after_a_while(line: Line) ->
     result = line.seen.result
     assert result and (result.verdict, result.trigger_id, result.part_id) == ("no_verdict", 1, "part 1")
     assert (line.seen.trouble, line.seen.system_busy) == (Trouble.UNANSWERED, False)
+    assert line.handshake.take_news() == [(Trouble.UNANSWERED, "camera")]
     line.judge(1)  # too late
     assert line.seen.results_waiting == 1
 
@@ -320,11 +322,11 @@ def test_news_come_once_until_they_are_cleared(line: Line) -> None:
     for _ in range(3):
         line.plc(trigger=True)
         line.plc(trigger=False)
-    assert line.handshake.take_news() == [Trouble.MISSED]
+    assert line.handshake.take_news() == [(Trouble.MISSED, "trigger_enable is not set")]
     assert line.handshake.take_news() == []
     line.plc(clear_error=True)
     line.plc(trigger=True)
-    assert line.handshake.take_news() == [Trouble.MISSED]
+    assert line.handshake.take_news() == [(Trouble.MISSED, "trigger_enable is not set")]
 
 
 # --- whatever happens
