@@ -188,8 +188,7 @@ class ModbusSink(Sink):
         try:
             self._control.arm(BY)
         except ControlError as exc:
-            self._handshake.fail(Trouble.NOT_ARMED)
-            self._notify(f"modbus: {one_line(exc)}")
+            self._handshake.fail(Trouble.NOT_ARMED, one_line(exc))
 
     def _part_id(self) -> str | None:
         words = self._holdings[1 : 1 + PART_ID_REGISTERS]
@@ -215,8 +214,7 @@ class ModbusSink(Sink):
         with self._lock:
             news = self._handshake.take_news()
         for trouble, why in news:
-            if trouble in _TOLD:
-                self._notify(f"modbus: {_TOLD[trouble].format(self._settings, why=why)}")
+            self._notify(f"modbus: {_TOLD[trouble].format(self._settings, why=why)}")
         if defect_class not in (None, UNKNOWN, *self._settings.class_codes, *self._without_code):
             self._without_code.add(str(defect_class))
             self._notify(f"modbus: class {defect_class!r} has no code in class_codes; the PLC reads {OTHER_CLASS}")
@@ -231,6 +229,7 @@ _TOLD = {
     Trouble.OVERRUN: "a part found no room: triggers came too fast, or results were not acknowledged (told once until "
     "the PLC clears errors)",
     Trouble.UNANSWERED: "a trigger had no record of {why} after {0.answer_within_s:g} s; the PLC gets no_verdict",
+    Trouble.NOT_ARMED: "the PLC set the station online; {why}",
 }
 
 

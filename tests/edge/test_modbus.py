@@ -209,11 +209,16 @@ def test_the_plc_sets_the_station_offline_and_online_and_triggers_meanwhile_are_
     assert len([notice for notice in station.notices if "not ready (the station is paused)" in notice]) == 1
 
 
-def test_a_station_that_may_not_be_armed_says_so(sink: ModbusSink) -> None:
-    sink._control.pause("test")
-    sink._control.require(lambda: "show the master parts")
-    sink.write_holdings([SET_ONLINE, *([0] * 16)])
-    assert (seen(sink).online, seen(sink).error, seen(sink).error_code) == (False, True, 6)
+def test_a_station_that_may_not_be_armed_says_so() -> None:
+    control, notices = Control(), list[str]()
+    control.pause("test")
+    control.require(lambda: "show the master parts")
+    with ModbusOutput(port=free_port()).open(["left"], notices.append, control) as sink:
+        assert isinstance(sink, ModbusSink)
+        sink.came_round(Status("paused"))
+        sink.write_holdings([SET_ONLINE, *([0] * 16)])
+        assert (seen(sink).online, seen(sink).error, seen(sink).error_code) == (False, True, 6)
+    assert notices == ["modbus: the PLC set the station online; not armed: show the master parts"]
 
 
 def test_a_station_without_a_triggered_camera_misses_every_trigger() -> None:
@@ -420,7 +425,7 @@ def test_a_request_never_sees_a_half_of_two_results(sink: ModbusSink) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    for trigger_id in range(1, 800):
+    for trigger_id in range(1, 600):
         pulse_trigger(sink)
         sink.write(triggered(trigger_id, "good" if trigger_id % 2 else "defect"), None)
         sleep(0.0005)
@@ -429,7 +434,7 @@ def test_a_request_never_sees_a_half_of_two_results(sink: ModbusSink) -> None:
     ended.set()
     reader.join()
     assert wrong == []
-    assert whole == {0, GOOD, DEFECT}
+    assert {GOOD, DEFECT} <= whole  # between them it may never have found none
 
 
 # --- clients
