@@ -165,6 +165,7 @@ class _Tally:
 
     def summary(self) -> CameraSummary:
         """What was counted."""
+        self._counts["reconnects"] = max(self._counts["reconnects"], self._camera.reconnects)
         return CameraSummary.of(self.name, self._counts, one_line(self.error) if self.error else None)
 
 

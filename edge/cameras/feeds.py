@@ -56,10 +56,20 @@ def in_turns(
             open_feeds -= isinstance(item, Ended)
             turn = (number + 1) % len(feeds)
             yield number, item
+        halt.set()
+        yield from _last_answers(feeds, changed)
     finally:
         halt.set()
         for feed in feeds:
             feed.join()
+
+
+def _last_answers(feeds: Sequence[_Feed], changed: threading.Condition) -> Turns:
+    """After a stop: every trigger that came before it still gets its record."""
+    for number, feed in enumerate(feeds):
+        while feed.is_triggered and not feed.has_ended:
+            if _wait_for_any([feed], 0, changed, is_paused=False) is not None:
+                yield number, feed.take()
 
 
 def _wait_for_any(feeds: Sequence[_Feed], turn: int, changed: threading.Condition, is_paused: bool) -> int | None:
@@ -77,6 +87,7 @@ class _Feed(threading.Thread):
         super().__init__(name="oddkind-feed", daemon=True)
         self.waiting: deque[Item] = deque()  # at most FRAMES_AHEAD, and an Ended
         self._camera, self._halt, self._changed = camera, halt, changed
+        self.is_triggered, self.has_ended = camera.is_triggered, False
         self._waits_while_paused = not (camera.is_live or camera.is_triggered)
 
     def run(self) -> None:
@@ -86,7 +97,7 @@ class _Feed(threading.Thread):
             with closing(self._camera.frames(self._halt)) as frames:
                 for item in frames:
                     self._put(item)
-                    if self._halt.is_set():
+                    if self._halt.is_set() and not self._camera.is_triggered:  # what was asked for is answered
                         break
         except Exception as exc:  # whatever it is ends this camera, not the others; the consumer hears of it
             error = exc
@@ -102,6 +113,7 @@ class _Feed(threading.Thread):
         """The oldest item; there must be one."""
         with self._changed:
             item = self.waiting.popleft()
+            self.has_ended = isinstance(item, Ended)
             self._changed.notify_all()
         return item
 

@@ -76,10 +76,26 @@ class Control:
                 take(asked)
         return asked.trigger
 
-    def take_triggers(self, camera: str, take: TakeTrigger) -> None:
-        """`take` gets every trigger of this camera, in order; it must not wait."""
+    def take_triggers(self, camera: str, take: TakeTrigger | None) -> None:
+        """`take` gets every trigger of this camera, in order; it must not wait. None: no more triggers for it."""
         with self._lock:
-            self._takers[camera] = take
+            if take:
+                self._takers[camera] = take
+            else:
+                self._takers.pop(camera, None)
+
+    def next_trigger(self, by: str) -> Asked:
+        """A trigger that nobody asked us for: the device was triggered by its own input line."""
+        at_s, at = monotonic(), utc_now()
+        with self._lock:
+            self._triggers += 1
+            return Asked(Trigger(self._triggers, at, by), at_s)
+
+    @property
+    def takes_triggers(self) -> list[str]:
+        """Names of the cameras that wait for triggers."""
+        with self._lock:
+            return list(self._takers)
 
     def require(self, may_arm: Callable[[], str | None]) -> None:
         """`may_arm` says what must be done before arming, None when nothing."""

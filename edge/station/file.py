@@ -13,6 +13,7 @@ import pydantic
 from edge.cameras.address import EXPECTED, is_live, redacted
 from edge.cameras.faults import FaultLimits
 from edge.cameras.live import LOST_AFTER_S
+from edge.cameras.triggered import TriggerSettings
 from edge.manifest import BackendChoice, Precision
 from edge.outputs.station_outputs import Outputs
 from edge.station.parts import StationPart, StationPath, as_path
@@ -31,13 +32,17 @@ def _as_source(value: Any, info: pydantic.ValidationInfo) -> Any:
 
 
 class CameraEntry(StationPart):
-    """One camera. name: what records and messages call it, by default its address without the password."""
+    """One camera. name: what records and messages call it, by default its address without the password.
+
+    trigger: one verdict for each part that is announced; without it every picture is judged.
+    """
 
     source: Annotated[str, pydantic.BeforeValidator(_as_source)]
     name: Name | None = None
     lost_after_s: float = pydantic.Field(default=LOST_AFTER_S, ge=0.1, le=LONGEST_LOST_AFTER_S)
     wait_for_camera: bool = False
     faults: FaultLimits = FaultLimits()
+    trigger: TriggerSettings | None = None
 
     @property
     def is_live(self) -> bool:

@@ -117,7 +117,7 @@ SAYS = """\
 26: cameras[5].source: is missing; expected a camera number, /dev/videoN
 26: cameras[5].src: unknown key; did you mean source? allowed here: source, name, lost_after_s
 27: cameras[6].source: expected a camera number, /dev/videoN
-28: cameras[7]: expected keys: source, name, lost_after_s, wait_for_camera, faults; got 7
+28: cameras[7]: expected keys: source, name, lost_after_s, wait_for_camera, faults, trigger; got 7
 29: always_type: expected true or false; got 'yes'
 30: max_frames: expected a whole number, 1 or more; got 0
 31: max_frames: is given twice, first in line 30
