@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from types import FrameType
 
@@ -17,7 +17,7 @@ from edge.cameras.faults import FaultWatch
 from edge.cameras.feeds import Ended, in_turns
 from edge.cameras.frames import Camera, Frame, NoFrame
 from edge.inspector import Inspector
-from edge.judging import judge
+from edge.judging import Judged, judge
 from edge.notify import Notify, one_line, say
 from edge.outputs.sinks import Sink
 from edge.run_summary import RunSummary
@@ -53,12 +53,12 @@ def run(
     line = _Line(inspector, sinks, tallies, watches, control, always_type, _ClassWatch(inspector, notify))
     rounds = _Rounds(manager, control, tallies, sinks)
     stop, written = stop or threading.Event(), 0
-    with closing(in_turns(cameras, stop, rounds.came_round, lambda: not control.is_armed)) as turns:
+    with closing(in_turns(cameras, stop, rounds.came_round, lambda camera: not control.inspects(camera))) as turns:
         for number, item in turns:
             if isinstance(item, Ended):
                 tallies[number].end(item, tallies)
                 manager.has_status(in_words(tallies))
-            elif not control.is_armed and isinstance(item, Frame) and item.due is None:
+            elif isinstance(item, Frame) and item.due is None and not line.inspects(number, item):
                 line.show(number, item)
             else:
                 line.inspect(number, item)
@@ -106,15 +106,28 @@ class _Line:
         """One item becomes one record in every sink."""
         self.classes.refresh()
         judged = judge(item, self.inspector, self.always_type, self.watches[number] if self.watches else None)
+        if isinstance(item, Frame):
+            judged = self._as_master_part(number, item, judged)
         for sink in self.sinks:
             sink.write(judged.inspection, item.frame_bgr if isinstance(item, Frame) else None, judged.heat_map)
         self.tallies[number].add(item, judged)
+
+    def inspects(self, number: int, frame: Frame) -> bool:
+        """Whether this picture is to be judged."""
+        is_live = self.tallies[number].camera.is_live
+        return self.control.inspects(frame.provenance.source, frame.grabbed_at_s if is_live else None)
 
     def show(self, number: int, frame: Frame) -> None:
         """While the station is paused the picture goes to those who look, and nowhere else."""
         self.tallies[number].see(frame)
         for sink in self.sinks:
             sink.see(frame.provenance.source, frame.frame_bgr)
+
+    def _as_master_part(self, number: int, frame: Frame, judged: Judged) -> Judged:
+        camera, masters = frame.provenance.source, self.control.master_parts
+        if masters and not self.control.is_armed and self.inspects(number, frame):
+            return replace(judged, inspection=masters.judged(camera, judged.inspection))
+        return judged
 
 
 class _Rounds:
@@ -135,6 +148,8 @@ class _Rounds:
         self._last_s = now_s
         if not self._control.is_armed or self._control.takes_triggers:
             self._manager.is_ready(in_words(self._tallies))  # no record may come for hours
+        if self._control.master_parts:
+            self._control.master_parts.came_round()
         for tally in self._tallies:
             tally.tell_trouble()
         status = self._control.status

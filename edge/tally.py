@@ -18,7 +18,7 @@ class Tally:
     """Counts one camera's records, and tells when it is lost, comes back, ends or fails."""
 
     def __init__(self, camera: Camera, notify: Notify, control: Control) -> None:
-        self._camera, self._notify, self._control = camera, notify, control
+        self.camera, self._notify, self._control = camera, notify, control
         self.name = camera.name
         self._fault: str | None = None
         self._counts: Counter[str] = Counter()
@@ -46,7 +46,7 @@ class Tally:
     def tell_trouble(self) -> None:
         """Let `control` know why this camera gives nothing that could be judged, or that it does."""
         ended = ("it has ended" if self.error is None else one_line(self.error)) if self.has_ended else None
-        self._control.set_trouble(self.name, ended or self._camera.trouble or self._fault)
+        self._control.set_trouble(self.name, ended or self.camera.trouble or self._fault)
 
     def end(self, ended: Ended, tallies: Sequence[Tally]) -> None:
         """No more from this camera; a single one needs no words, the end of the run says it."""
@@ -57,7 +57,7 @@ class Tally:
 
     def summary(self) -> CameraSummary:
         """What was counted."""
-        self._counts["reconnects"] = max(self._counts["reconnects"], self._camera.reconnects)
+        self._counts["reconnects"] = max(self._counts["reconnects"], self.camera.reconnects)
         return CameraSummary.of(self.name, self._counts, one_line(self.error) if self.error else None)
 
 

@@ -72,7 +72,7 @@ class LineTriggeredCamera(Camera):
             yield self._nothing(frame.provenance, reason)
 
     def _part(self, frame: Frame) -> Frame | NoFrame:
-        if not self._control.is_armed:
+        if not self._control.inspects(self.name, frame.grabbed_at_s):
             return self._nothing(frame.provenance, f"paused: {self._control.status.reason}")
         due = Due(frame.grabbed_at_s, frame.grabbed_at_s + self._settings.deadline_s)
         return Frame(frame.frame_bgr, self._numbered(frame.provenance), grabbed_at_s=frame.grabbed_at_s, due=due)

@@ -115,7 +115,7 @@ class TriggeredCamera(Camera):
         due = self._due(pending)
         if pending.is_overrun:
             return self._nothing(pending, f"overrun: {self._settings.queue} triggers were waiting already")
-        if not self._control.is_armed:
+        if not self._control.inspects(self.name):
             return self._nothing(pending, f"paused: {self._control.status.reason}")
         if self._fires and not self._camera.fire():
             return self._nothing(pending, self._camera.trouble or "camera lost: it cannot be fired")

@@ -9,10 +9,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge.errors import ControlError
 from edge.result import Trigger, utc_now
+
+if TYPE_CHECKING:
+    from edge.station.master_parts import MasterParts
 
 StateName = Literal["armed", "paused", "fault"]
 
@@ -41,27 +44,31 @@ TakeTrigger = Callable[[Asked], None]
 
 
 class Control:
-    """The wishes in force. It begins armed, unless `pause` is called before the loop begins."""
+    """The wishes in force. It begins armed, unless `pause` is called before the loop begins.
+
+    master_parts: those that must be shown before it may be armed; None when there are none.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._paused_by: str | None = None
         self._paused_because: str | None = None
         self._cameras: dict[str, str | None] = {}
         self._takers: dict[str, TakeTrigger] = {}
         self._triggers = 0
-        self._may_arm: Callable[[], str | None] = lambda: None
+        self.master_parts: MasterParts | None = None
 
     def arm(self, by: str) -> None:
         """Inspect from the next frame on. ControlError when something must be done first. by: who asks."""
-        if (refusal := self._may_arm()) is not None:
+        if self.master_parts and (refusal := self.master_parts.refusal()):
             raise ControlError(f"not armed: {refusal}")
         with self._lock:
-            self._paused_because = None
+            self._paused_by = self._paused_because = None
 
     def pause(self, by: str, reason: str | None = None) -> None:
         """Inspect nothing until `arm`. A trigger gets its record all the same, without a verdict."""
         with self._lock:
-            self._paused_because = reason or f"paused by {by}"
+            self._paused_by, self._paused_because = by, reason or f"paused by {by}"
 
     def trigger(self, by: str, camera: str | None = None, part_id: str | None = None) -> Trigger:
         """Ask for one verdict of each triggered camera, or of the one named. ControlError when there is none."""
@@ -97,10 +104,6 @@ class Control:
         with self._lock:
             return list(self._takers)
 
-    def require(self, may_arm: Callable[[], str | None]) -> None:
-        """`may_arm` says what must be done before arming, None when nothing."""
-        self._may_arm = may_arm
-
     def set_trouble(self, camera: str, trouble: str | None) -> None:
         """What is wrong with a camera, None when nothing is."""
         with self._lock:
@@ -109,7 +112,19 @@ class Control:
     @property
     def is_armed(self) -> bool:
         """Whether frames are to be inspected; a camera's trouble does not change that."""
-        return self._paused_because is None
+        return self._paused_by is None
+
+    @property
+    def paused_by(self) -> str | None:
+        """Who paused it; None while it is armed."""
+        return self._paused_by
+
+    def inspects(self, camera: str, grabbed_at_s: float | None = None) -> bool:
+        """Whether a picture of this camera is to be judged: the station is armed, or a master part was announced.
+
+        grabbed_at_s: when the picture was taken, on the clock of `time.monotonic`.
+        """
+        return self.is_armed or (self.master_parts is not None and self.master_parts.is_awaited(camera, grabbed_at_s))
 
     @property
     def status(self) -> Status:

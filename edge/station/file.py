@@ -16,6 +16,7 @@ from edge.cameras.live import LOST_AFTER_S
 from edge.cameras.triggered import TriggerSettings
 from edge.manifest import BackendChoice, Precision
 from edge.outputs.station_outputs import Outputs
+from edge.station.master_parts import MasterPartSettings
 from edge.station.parts import StationPart, StationPath, as_path
 
 LONGEST_LOST_AFTER_S = 86_400.0
@@ -74,6 +75,7 @@ class Station(StationPart):
     classes: StationPath | None = None
     runtime: Runtime = Runtime()
     cameras: list[CameraEntry] = pydantic.Field(min_length=1)
+    master_parts: MasterPartSettings | None = None
     always_type: bool = False
     max_frames: int | None = pydantic.Field(default=None, ge=1)
     outputs: Outputs

@@ -19,6 +19,7 @@ from edge.notify import Notify, say
 from edge.run_summary import RunSummary
 from edge.station.control import Control
 from edge.station.file import CameraEntry, Station
+from edge.station.master_parts import MasterParts
 from edge.station.service_manager import ServiceManager
 
 
@@ -35,6 +36,8 @@ def run_station(station: Station, notify: Notify = say, watch_faults: bool = Tru
         cameras = [opened.enter_context(_open(entry, control, notify)) for entry in s.cameras]
         inspector = Inspector.load(s.bundle, s.runtime.backend, s.runtime.precision, s.runtime.threads, s.classes)
         names = [camera.name for camera in cameras]
+        if s.master_parts:
+            MasterParts(s.master_parts, names, inspector.manifest.bundle_id, control, notify)
         sinks = [opened.enter_context(sink) for sink in s.outputs.open(names, notify, control)]
         watches = [_watch(entry, camera, notify) for entry, camera in zip(s.cameras, cameras, strict=True)]
         manager = opened.enter_context(ServiceManager.of_environment(notify))

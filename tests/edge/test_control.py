@@ -43,15 +43,6 @@ def test_paused_is_told_before_a_fault() -> None:
     assert (control.status.state, control.status.reason) == ("paused", "cleaning")
 
 
-def test_what_must_be_done_first_keeps_it_from_being_armed() -> None:
-    control = Control()
-    control.pause("start")
-    control.require(lambda: "master part 'good-1' was not shown")
-    with pytest.raises(ControlError, match="not armed: master part 'good-1' was not shown"):
-        control.arm("page")
-    assert not control.is_armed
-
-
 def test_a_trigger_reaches_every_camera_that_waits_or_the_one_named() -> None:
     control, left, right = Control(), [], []
     control.take_triggers("left", left.append)
