@@ -83,6 +83,12 @@ class Control:
                 take(asked)
         return asked.trigger
 
+    def show_master_part(self, name: str, by: str) -> None:
+        """The next picture shows this master part. ControlError when the station has none of that name."""
+        if self.master_parts is None:
+            raise ControlError("this station has no master parts; list them under 'master_parts' in the station file")
+        self.master_parts.show(name, by)
+
     def take_triggers(self, camera: str, take: TakeTrigger | None) -> None:
         """`take` gets every trigger of this camera, in order; it must not wait. None: no more triggers for it."""
         with self._lock:
