@@ -57,3 +57,24 @@ def init(file: Path) -> None:
 
     write_example(file)
     click.echo(f"{file} written; set bundle and source in it, then: oddkind station check {file}")
+
+
+@station.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 60), default=5.0, show_default=True, help="Seconds.")
+@click.pass_context
+def health(context: click.Context, file: Path, timeout_s: float) -> None:
+    """Ask the running station of a file how it is: a line that says so, exit code 0 when it inspects, 1 when not.
+
+    Asked is `outputs.http` of the file, so this works on the station's own machine.
+
+    \b
+    Example:
+      oddkind station health station.yaml
+    """
+    from edge.station.ask_health import ask_health
+    from edge.station.check import load_station
+
+    answer = ask_health(load_station(file), timeout_s)
+    click.echo(answer.words)
+    context.exit(0 if answer.is_healthy else 1)
