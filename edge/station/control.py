@@ -9,10 +9,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge.errors import ControlError
 from edge.result import Trigger, utc_now
+
+if TYPE_CHECKING:
+    from edge.setting import InspectorSetting
 
 StateName = Literal["armed", "paused", "fault"]
 
@@ -41,9 +44,14 @@ TakeTrigger = Callable[[Asked], None]
 
 
 class Control:
-    """The wishes in force. It begins armed, unless `pause` is called before the loop begins."""
+    """The wishes in force. It begins armed, unless `pause` is called before the loop begins.
 
-    def __init__(self) -> None:
+    setting: with which the loop's inspector was loaded, for those that need one of their own; None where nobody knows.
+    station: what the station is called.
+    """
+
+    def __init__(self, setting: InspectorSetting | None = None, station: str | None = None) -> None:
+        self.setting, self.station = setting, station
         self._lock = threading.Lock()
         self._paused_because: str | None = None
         self._cameras: dict[str, str | None] = {}
@@ -80,6 +88,12 @@ class Control:
         """`take` gets every trigger of this camera, in order; it must not wait."""
         with self._lock:
             self._takers[camera] = take
+
+    @property
+    def triggered(self) -> list[str]:
+        """Names of the cameras that wait for triggers."""
+        with self._lock:
+            return list(self._takers)
 
     def require(self, may_arm: Callable[[], str | None]) -> None:
         """`may_arm` says what must be done before arming, None when nothing."""

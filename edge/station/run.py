@@ -15,6 +15,7 @@ from edge.inspector import Inspector
 from edge.loop import run, stopped_by_signals
 from edge.notify import Notify, say
 from edge.run_summary import RunSummary
+from edge.setting import InspectorSetting
 from edge.station.control import Control
 from edge.station.file import CameraEntry, Station
 from edge.station.service_manager import ServiceManager
@@ -32,7 +33,7 @@ def run_station(station: Station, notify: Notify = say, watch_faults: bool = Tru
         cameras = [opened.enter_context(_open(entry)) for entry in s.cameras]
         inspector = Inspector.load(s.bundle, s.runtime.backend, s.runtime.precision, s.runtime.threads, s.classes)
         names = [camera.name for camera in cameras]
-        control = Control()
+        control = Control(InspectorSetting.of(inspector, s.runtime.threads), s.name)
         sinks = [opened.enter_context(sink) for sink in s.outputs.open(names, notify, control)]
         watches = [_watch(entry, camera, notify) for entry, camera in zip(s.cameras, cameras, strict=True)]
         manager = opened.enter_context(ServiceManager.of_environment(notify))
