@@ -15,6 +15,7 @@ from edge.errors import ControlError
 from edge.result import Trigger, utc_now
 
 if TYPE_CHECKING:
+    from edge.setting import InspectorSetting
     from edge.station.master_parts import MasterParts
 
 StateName = Literal["armed", "paused", "fault"]
@@ -46,17 +47,19 @@ TakeTrigger = Callable[[Asked], None]
 class Control:
     """The wishes in force. It begins armed, unless `pause` is called before the loop begins.
 
-    master_parts: those that must be shown before it may be armed; None when there are none.
+    setting: with which the loop's inspector was loaded, for those that need one of their own; None where nobody knows.
+    station: what the station is called. master_parts: those that must be shown before it may be armed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, setting: InspectorSetting | None = None, station: str | None = None) -> None:
+        self.setting, self.station = setting, station
+        self.master_parts: MasterParts | None = None
         self._lock = threading.Lock()
         self._paused_by: str | None = None
         self._paused_because: str | None = None
         self._cameras: dict[str, str | None] = {}
         self._takers: dict[str, TakeTrigger] = {}
         self._triggers = 0
-        self.master_parts: MasterParts | None = None
 
     def arm(self, by: str) -> None:
         """Inspect from the next frame on. ControlError when something must be done first. by: who asks."""

@@ -17,6 +17,7 @@ from edge.inspector import Inspector
 from edge.loop import run, stopped_by_signals
 from edge.notify import Notify, say
 from edge.run_summary import RunSummary
+from edge.setting import InspectorSetting
 from edge.station.control import Control
 from edge.station.file import CameraEntry, Station
 from edge.station.master_parts import MasterParts
@@ -32,9 +33,10 @@ def run_station(station: Station, notify: Notify = say, watch_faults: bool = Tru
     refuse_feedback(s)
     refuse_twins(s)
     with stopped_by_signals() as stop, ExitStack() as opened:
-        control = Control()
+        control = Control(station=s.name)
         cameras = [opened.enter_context(_open(entry, control, notify)) for entry in s.cameras]
         inspector = Inspector.load(s.bundle, s.runtime.backend, s.runtime.precision, s.runtime.threads, s.classes)
+        control.setting = InspectorSetting.of(inspector, s.runtime.threads)
         names = [camera.name for camera in cameras]
         if s.master_parts:
             MasterParts(s.master_parts, names, inspector.manifest.bundle_id, control, notify)
