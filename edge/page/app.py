@@ -27,7 +27,7 @@ from edge.page.files import FILES, login_page, page_file
 from edge.page.live import VIEWS
 from edge.page.rejects import EVIDENCE, Reject
 from edge.page.rooms import Rooms
-from edge.page.wishes import ConfirmWish, EnrolmentWish, NoWish, PauseWish, TriggerWish, Wish, wish_of
+from edge.page.wishes import ConfirmWish, EnrolmentWish, MasterWish, NoWish, PauseWish, TriggerWish, Wish, wish_of
 
 POLL_S = 0.04  # how soon a waiting viewer has a new picture
 LONGEST_WAIT_S = 5.0  # then it is told that there is none
@@ -79,6 +79,7 @@ class PageApp:
             Route("/api/arm", self.arm, methods=["POST"]),
             Route("/api/pause", self.pause, methods=["POST"]),
             Route("/api/trigger", self.trigger, methods=["POST"]),
+            Route("/api/master", self.master, methods=["POST"]),
         ]
 
     def _for_people(self) -> list[Route]:
@@ -141,6 +142,12 @@ class PageApp:
         wish = await _wish(request, TriggerWish)
         asked = self._rooms.control.trigger("http", wish.camera, wish.part_id)
         return self._answer(trigger_id=asked.trigger_id)
+
+    async def master(self, request: Request) -> Response:
+        """A master part is in view."""
+        wish = await _wish(request, MasterWish)
+        self._rooms.control.show_master_part(wish.name, "http")
+        return self._answer()
 
     # --- for people
 

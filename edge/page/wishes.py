@@ -34,6 +34,12 @@ class TriggerWish(Wish):
     part_id: Text | None = None
 
 
+class MasterWish(Wish):
+    """name: of a master part."""
+
+    name: Text
+
+
 class EnrolmentWish(Wish):
     """Rejects by their `result_id`, and the name of their class."""
 
