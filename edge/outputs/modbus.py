@@ -201,10 +201,10 @@ class ModbusSink(Sink):
 
     # --- around
 
-    def _triggered(self) -> tuple[str, ...]:
+    def _triggered(self) -> list[str]:
         """Cameras that a trigger of ours is for."""
-        names, one = self._control.triggered_cameras, self._settings.camera
-        return names if one is None else tuple(name for name in names if name == one)
+        names, one = self._control.takes_triggers, self._settings.camera
+        return [name for name in names if one in (None, name)]
 
     def _around(self) -> Around:
         return Around(self._control.is_armed, bool(self._triggered()), self._has_fault)
