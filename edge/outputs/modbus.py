@@ -24,23 +24,25 @@ from edge.outputs.modbus_map import (
     text_of,
 )
 from edge.outputs.modbus_page import FailSafe, Latest, PageStyle, input_words
-from edge.outputs.modbus_result import PlcResult
+from edge.outputs.modbus_result import BY, PlcResult
 from edge.outputs.modbus_signals import Around, Commands, Limits, Trouble
 from edge.outputs.sinks import HeatMap, Output, Sink
 from edge.pictures import FrameBgr
 from edge.result import UNKNOWN, Inspection
 from edge.station.control import Control, Status
 
-BY = "modbus"
 ClassCode = Annotated[int, pydantic.Field(ge=1, le=OTHER_CLASS - 1)]
+ANSWER_WITHIN_S = 10.0
 PartId = Literal["text", "number", "none"]
+ResultsOf = Literal["plc", "all"]
 
 
 class ModbusOutput(Output):
     """Where to listen, whom to answer and how values are shown.
 
     allow: addresses or networks that may connect; needed beyond loopback, because Modbus asks nobody who he is.
-    camera: the one that a trigger is for; None: each that takes triggers. class_codes: what `class_code` shows.
+    camera: the one that a trigger is for; None: each that takes triggers. results_of: the PLC's own triggers, or
+    those of others too. class_codes: what `class_code` shows.
     word_order: of values in two registers. part_id: what the PLC writes there. fail_safe: the verdict without one.
     stall_after_s: without a round of the loop. answer_within_s: for the record of a trigger. plc_timeout_s: without a
     write of the PLC, after which the station pauses; None: never.
@@ -50,12 +52,13 @@ class ModbusOutput(Output):
     port: int = pydantic.Field(default=5020, ge=1, le=65535)
     allow: list[str] = pydantic.Field(default=[], max_length=100)
     camera: str | None = pydantic.Field(default=None, min_length=1)
+    results_of: ResultsOf = "plc"
     class_codes: dict[str, ClassCode] = pydantic.Field(default={}, max_length=1000)
     word_order: WordOrder = "big"
     part_id: PartId = "text"
     fail_safe: FailSafe = "reject"
     stall_after_s: float = pydantic.Field(default=1.0, ge=0.3, le=3600)
-    answer_within_s: float = pydantic.Field(default=10.0, ge=0.1, le=3600)
+    answer_within_s: float = pydantic.Field(default=ANSWER_WITHIN_S, ge=0.1, le=3600)
     plc_timeout_s: float | None = pydantic.Field(default=None, ge=0.2, le=3600)
 
     @pydantic.field_validator("allow")
@@ -106,7 +109,7 @@ class ModbusSink(Sink):
 
         self._settings, self._cameras, self._notify, self._control = settings, list(cameras), notify, control
         s = settings
-        self._handshake = Handshake(Limits(s.stall_after_s, s.answer_within_s, s.plc_timeout_s))
+        self._handshake = Handshake(Limits(s.stall_after_s, s.answer_within_s, s.plc_timeout_s), s.results_of == "all")
         self._style = PageStyle(s.class_codes, s.word_order, s.fail_safe)
         self._lock = threading.Lock()
         self._holdings = [0] * HOLDING_COUNT
@@ -119,13 +122,14 @@ class ModbusSink(Sink):
     # --- the loop's thread
 
     def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
-        """One record, of whatever trigger or of none."""
+        """One record, of whatever trigger or of none; of the one camera, where the station names one."""
         result, camera = PlcResult.of(inspection), inspection.provenance.source
         number = self._cameras.index(camera) + 1 if camera in self._cameras else 0
         with self._lock:
             now_s = monotonic()
             self._latest = self._latest.after(result, number, now_s)
-            self._handshake.record(camera, result, now_s)
+            if self._settings.camera in (None, camera):
+                self._handshake.record(camera, result, now_s)
         self._tell(result.defect_class)
 
     def came_round(self, status: Status) -> None:

@@ -32,10 +32,13 @@ class _Flight:
 
 
 class Handshake:
-    """Both sides of it. The PLC gives `command`, the loop `came_round` and `record`; the PLC reads `shown`."""
+    """Both sides of it. The PLC gives `command`, the loop `came_round` and `record`; the PLC reads `shown`.
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    takes_foreign: the results of triggers that others gave are for the PLC too.
+    """
+
+    def __init__(self, limits: Limits, takes_foreign: bool = False) -> None:
+        self._limits, self._takes_foreign = limits, takes_foreign
         self._commands = Commands()
         self._ack = False
         self._trigger_id: int | None = None
@@ -117,8 +120,12 @@ class Handshake:
             self._beat, self._beat_s = not self._beat, now_s
 
     def record(self, camera: str, result: PlcResult, now_s: float) -> None:
-        """A record was written. Those of triggers that are not, or no longer, waited for change nothing."""
+        """A record of a trigger was written. Of the PLC's triggers only those that are still waited for count."""
         self._advance(now_s)
+        if result.is_foreign:
+            if self._takes_foreign and self._is_alive:
+                self._put(result)
+            return
         flight = self._in_flight.get(result.trigger_id or 0)
         if flight is None or camera not in flight.cameras:
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from edge.result import Inspection, Verdict
 
+BY = "modbus"  # who gave a trigger, in its record
 OVERRUN = "overrun"  # how the reason of a record begins whose trigger found a full queue
 _BADNESS: dict[Verdict, int] = {"good": 0, "defect": 1, "no_verdict": 2}
 
@@ -16,7 +17,7 @@ class PlcResult:
     """One verdict. trigger_id: None of a camera that runs freely. score and threshold: None without a verdict.
 
     age_ms: from the grab to the verdict. latency_ms: from the trigger to the verdict, or else the age.
-    number: 1, 2, 3, ... in the order in which results came, those too that found no room.
+    is_foreign: of a trigger that the PLC did not give. number: 1, 2, 3, ... as results came, those without room too.
     """
 
     verdict: Verdict
@@ -29,6 +30,7 @@ class PlcResult:
     part_id: str | None = None
     result_id: str = ""
     is_overrun: bool = False
+    is_foreign: bool = False
     number: int = 0
 
     @classmethod
@@ -45,6 +47,7 @@ class PlcResult:
             latency_ms=inspection.age_ms if inspection.trigger_ms is None else inspection.trigger_ms,
             part_id=trigger.part_id if trigger else None,
             result_id=inspection.result_id,
+            is_foreign=trigger is not None and trigger.by != BY,
             is_overrun=inspection.verdict == "no_verdict" and (inspection.error or "").startswith(OVERRUN),
         )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +17,7 @@ from typing import Any
 
 import pydantic
 import pytest
+from conftest import child_environment
 from edge_processes import wait_for
 from mosquitto import free_port
 from output_records import an_inspection
@@ -41,6 +46,7 @@ from edge.outputs.modbus_map import OTHER_CLASS, UNKNOWN_CLASS
 from edge.outputs.modbus_server import MOST_CONNECTIONS
 from edge.result import Inspection, Provenance, Trigger, no_verdict, utc_now
 from edge.station.control import Control, Status
+from edge.station.master_parts import MasterPartEntry, MasterParts, MasterPartSettings
 
 PARTS = 24
 CODES = {"good": GOOD, "defect": DEFECT, "no_verdict": NO_VERDICT}
@@ -100,7 +106,8 @@ def seen(sink: ModbusSink) -> Inputs:
 
 
 def triggered(trigger_id: int, verdict: str = "good", camera: str = "left", **keys: Any) -> Inspection:
-    provenance = Provenance(camera, trigger_id, utc_now(), trigger=Trigger(trigger_id, utc_now(), "modbus"))
+    trigger = Trigger(trigger_id, utc_now(), keys.pop("by", "modbus"))
+    provenance = Provenance(camera, trigger_id, utc_now(), trigger=trigger)
     if verdict == "no_verdict":
         return no_verdict(provenance, "0" * 16, 1.0, keys.pop("error", "camera lost"))
     score = 0.5 if verdict == "good" else 2.25
@@ -211,14 +218,17 @@ def test_the_plc_sets_the_station_offline_and_online_and_triggers_meanwhile_are_
 
 def test_a_station_that_may_not_be_armed_says_so() -> None:
     control, notices = Control(), list[str]()
-    control.pause("test")
-    control.require(lambda: "show the master parts")
+    settings = MasterPartSettings(parts=[MasterPartEntry(name="good one", expect="good")])
+    MasterParts(settings, ["left"], "0" * 16, control, notices.append)
+    notices.clear()
     with ModbusOutput(port=free_port()).open(["left"], notices.append, control) as sink:
         assert isinstance(sink, ModbusSink)
         sink.came_round(Status("paused"))
         sink.write_holdings([SET_ONLINE, *([0] * 16)])
         assert (seen(sink).online, seen(sink).error, seen(sink).error_code) == (False, True, 6)
-    assert notices == ["modbus: the PLC set the station online; not armed: show the master parts"]
+    (notice,) = notices
+    assert notice.startswith("modbus: the PLC set the station online; not armed: ")
+    assert "good one" in notice
 
 
 def test_a_station_without_a_triggered_camera_misses_every_trigger() -> None:
@@ -344,6 +354,15 @@ def test_cameras_that_run_freely_show_in_the_latest_registers_alone(sink: Modbus
     assert seen(sink).uint32(32) >= 50  # its age grows
     sink._control.pause("test")
     assert (seen(sink).registers[26], seen(sink).registers[25]) == (DEFECT, 0)
+
+
+@pytest.mark.parametrize("sink", [{"results_of": "all", "camera": "left"}], indirect=True)
+def test_results_of_a_sensor_are_for_the_plc_when_the_station_says_so(sink: ModbusSink) -> None:
+    trigger = sink._control.trigger("gpio", "left")
+    for camera in ("right", "left"):  # only one of them is for the PLC
+        sink.write(triggered(trigger.trigger_id, "good", camera, by="gpio"), None)
+    shown = seen(sink)
+    assert (shown.passed, shown.result_acquisition_id, shown.results_waiting) == (True, 1, 1)
 
 
 @pytest.mark.parametrize("sink", [{"word_order": "little", "part_id": "number"}], indirect=True)
@@ -534,6 +553,36 @@ def test_only_those_who_are_allowed_are_answered(start: Stations) -> None:
 
 
 # --- as an output
+
+
+def test_a_station_file_and_a_plc_from_end_to_end(tmp_path: Path, bundle_dir: Path, pictures: list[Path]) -> None:
+    """`oddkind run --station` on a folder whose next picture comes with each trigger."""
+    (tmp_path / "pictures").mkdir()
+    for number, path in enumerate(pictures):
+        shutil.copy(path, tmp_path / "pictures" / f"{number}.png")
+    port, file = free_port(), tmp_path / "station.yaml"
+    file.write_text(
+        f"bundle: {bundle_dir}\ncameras: [{{source: pictures, name: left, trigger: {{deadline_s: 10}}}}]\n"
+        f"outputs: {{records: {{file: r.jsonl}}, modbus: {{port: {port}, stall_after_s: 5}}}}\n"
+    )
+    command = [sys.executable, "-m", "edge.cli", "run", "--station", str(file)]
+    with subprocess.Popen(command, env=child_environment(), stderr=subprocess.PIPE, text=True) as child:
+        try:
+            with Plc(port, timeout_s=60) as client:
+                client.set(TRIGGER_ENABLE)
+                parts = [client.part(f"part {number}") for number in range(len(pictures) - 1)]
+                client.until(lambda i: i.trigger_ready, "trigger ready")
+                client.set(TRIGGER, "the last one")
+            said = child.communicate(timeout=60)[1]
+        finally:
+            child.kill()
+    records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [record["trigger"]["part_id"] for record in records] == [part.part_id for part in parts] + ["the last one"]
+    assert {record["trigger"]["by"] for record in records} == {"modbus"}
+    for part, record in zip(parts, records, strict=False):
+        assert (part.inputs.verdict, part.inputs.result_id) == (CODES[record["verdict"]], record["result_id"])
+    assert child.returncode == 0
+    assert said.startswith(f"oddkind: {len(pictures)} frames: ")
 
 
 def test_a_record_costs_the_loop_little_while_plcs_poll(sink: ModbusSink) -> None:

@@ -129,6 +129,20 @@ def test_records_of_other_triggers_and_of_other_cameras_are_not_taken(line: Line
     assert (line.seen.results_waiting, line.seen.result) == (1, PlcResult("defect", 1, number=1))
 
 
+def test_results_of_triggers_that_others_gave_are_for_the_plc_when_it_wants_them() -> None:
+    for takes_foreign in (False, True):
+        handshake = Handshake(LIMITS, takes_foreign)
+        foreign = PlcResult("good", 5, is_foreign=True)
+        handshake.record("camera", foreign, 99.0)  # the loop has not come round
+        handshake.came_round(100.0)
+        assert not handshake.shown(AROUND, 100.0).results_valid
+        handshake.record("camera", foreign, 100.1)
+        assert handshake.shown(AROUND, 100.1).result == (replace(foreign, number=1) if takes_foreign else None)
+        handshake.record("camera", replace(foreign, trigger_id=6), 101.2)  # it hung meanwhile
+        handshake.came_round(101.2)
+        assert not handshake.shown(AROUND, 101.2).results_valid
+
+
 def test_of_several_cameras_the_worst_verdict_counts_once_all_have_answered(line: Line) -> None:
     line.plc(trigger=True)
     line.handshake.accepted(9, ["left", "right"], None, line.now_s)

@@ -187,6 +187,10 @@ ALONE = {
         LEAST.replace("'-'}", "'-'}, modbus: {camera: left}").replace("{source: pictures}", "{source: 0, name: lfet}"),
         "3: outputs.modbus.camera: no camera is called 'left'; there are: lfet",
     ),
+    "modbus before the camera": (
+        LEAST.replace("'-'}", "'-'}, modbus: {}").replace("pictures}", "pictures, trigger: {deadline_s: 12}}"),
+        "2: cameras[0].trigger.deadline_s: is more than outputs.modbus.answer_within_s, 10; raise that too",
+    ),
     "one place for two": (
         LEAST.replace("{file: '-'}", "{file: out}, annotated: {folder: ./out}"),
         "3: outputs.annotated.folder: the same as outputs.records.file in line 3",
