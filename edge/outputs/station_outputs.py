@@ -15,7 +15,7 @@ from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
 from edge.outputs.http_output import HttpOutput
 from edge.outputs.mqtt import MqttSettings
 from edge.outputs.outbox import ReceiverOutput
-from edge.outputs.record_files import RecordsOutput
+from edge.outputs.record_files import CsvOutput, RecordsOutput
 from edge.outputs.sinks import AnnotatedOutput, Output, Sink
 from edge.outputs.webhook import WebhookSettings
 from edge.station.control import Control
@@ -33,6 +33,7 @@ class Outputs(StationPart):
     mqtt: MqttSettings | None = None
     webhook: WebhookSettings | None = None
     http: HttpOutput | None = None
+    csv: CsvOutput | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_not_empty(self) -> Outputs:

@@ -17,6 +17,7 @@ PLACES: tuple[Where, ...] = (
     ("outputs", "records", "file"),
     ("outputs", "annotated", "folder"),
     ("outputs", "database", "file"),
+    ("outputs", "csv", "file"),
 )
 
 
