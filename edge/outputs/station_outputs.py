@@ -12,6 +12,7 @@ import pydantic
 
 from edge.notify import Notify
 from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
+from edge.outputs.evidence import EvidenceOutput
 from edge.outputs.http_output import HttpOutput
 from edge.outputs.mqtt import MqttSettings
 from edge.outputs.outbox import ReceiverOutput
@@ -34,6 +35,7 @@ class Outputs(StationPart):
     webhook: WebhookSettings | None = None
     http: HttpOutput | None = None
     csv: CsvOutput | None = None
+    evidence: EvidenceOutput | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_not_empty(self) -> Outputs:
