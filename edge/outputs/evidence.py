@@ -17,7 +17,7 @@ from edge.notify import Notify
 from edge.outputs.evidence_budget import Budget
 from edge.outputs.evidence_store import EvidenceFiles, EvidenceStore
 from edge.outputs.evidence_writer import EvidenceWriter, Job
-from edge.outputs.patient_file import PASSING
+from edge.outputs.line_file import may_pass
 from edge.outputs.sinks import HeatMap, Output, Sink
 from edge.pictures import FrameBgr, encode_picture
 from edge.regions import BoxXyxy
@@ -171,6 +171,6 @@ def _locked(folder: Path) -> filelock.BaseFileLock:
     except filelock.Timeout as exc:
         raise OutputError(f"{folder}: another run keeps evidence here; give each a folder of its own") from exc
     except OSError as exc:
-        if exc.errno not in PASSING:
+        if not may_pass(exc):
             raise OutputError(f"{folder}: cannot be used for evidence ({exc.strerror or exc})") from exc
     return lock

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 LONGEST_TORN_BYTES = 1_000_000  # of a line that a power cut tore, so much is looked at
 
 
@@ -75,6 +77,11 @@ class LineFile:
         if torn:  # of a table, also the cell that was being written
             is_cell_open = bool(self._header) and torn.count(b'"') % 2 == 1
             write_all(self._stream, b'"\n' if is_cell_open else b"\n")
+
+
+def may_pass(exc: OSError) -> bool:
+    """Whether a disk says so that was fine yesterday; all else at the start is a wrong path, for a person to mend."""
+    return exc.errno in PASSING
 
 
 def write_all(stream: BinaryIO, content: bytes) -> None:

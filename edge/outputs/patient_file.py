@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from time import monotonic
 
 from edge.errors import OutputError
 from edge.notify import Notify, Trouble, is_worth_telling
+from edge.outputs.line_file import may_pass
 from edge.outputs.rotating_file import RotatingFile
 
 RETRY_S = 1.0  # pause before a disk that refused is tried again
 CATCH_UP = 50  # lines at a time: what waited must not hold the camera loop
-# What a disk says that was fine yesterday. Anything else at the start is a wrong path, which a person must know of.
-PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 class PatientFile:
@@ -34,7 +32,7 @@ class PatientFile:
             file.close()
             raise
         except OSError as exc:
-            if not queue_lines or exc.errno not in PASSING:
+            if not queue_lines or not may_pass(exc):
                 file.close()
                 reason = exc.strerror or exc
                 raise OutputError(f"{file.path}: cannot take records ({reason}); choose another file") from exc

@@ -16,7 +16,7 @@ import pydantic
 from edge.draw import draw_inspection
 from edge.errors import OutputError, PictureError
 from edge.notify import Notify, Trouble, one_line
-from edge.outputs.line_file import LineFile, write_all
+from edge.outputs.line_file import LineFile, may_pass, write_all
 from edge.pictures import FrameBgr, write_picture
 from edge.result import Inspection
 from edge.station.control import Control, Status
@@ -117,12 +117,16 @@ class AnnotatedFrameSink(Sink):
         self._folder, self._keep = folder, keep
         self._camera_numbers = {name: number for number, name in enumerate(cameras, start=1)}
         self._disk, self._drawing = Trouble(notify), Trouble(notify)
+        self._kept: dict[Path, None] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             earlier = [path for path in folder.iterdir() if _ANNOTATED_NAME.fullmatch(path.name)]
             self._kept = dict.fromkeys(sorted(earlier, key=lambda path: (path.stat().st_mtime_ns, path.name)))
         except OSError as exc:
-            raise OutputError(f"{folder}: cannot be used for annotated frames ({exc.strerror or exc})") from exc
+            text = f"{folder}: cannot be used for annotated frames ({exc.strerror or exc})"
+            if not may_pass(exc):
+                raise OutputError(text) from exc
+            self._disk.met(text)
 
     def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         """Draw and write one picture, then remove the oldest ones over `keep`."""

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from output_records import an_inspection
+from output_records import FRAME_BGR, an_inspection
 from small_disk import SmallDisk, small_disk
 
 from edge.errors import OutputError
 from edge.outputs import patient_file
 from edge.outputs.record_files import CsvOutput, LinesSink, RecordsOutput
-from edge.outputs.sinks import Sink
+from edge.outputs.sinks import AnnotatedFrameSink, Sink
+from edge.outputs.station_outputs import Outputs
 from edge.station.control import Control, Status
+from edge.station.file import CameraEntry, Station
+from edge.station.run import run_station
 
 ROOT = Path(__file__).resolve().parents[2]
 ARMED = Status("armed")
@@ -216,6 +219,45 @@ def test_a_disk_that_refuses_costs_the_loop_little(disk: SmallDisk, monkeypatch:
         write(sink, *range(20, 520))
         each_ms = (time.perf_counter() - started_s) / 500 * 1e3
     assert each_ms < 1.0
+
+
+def test_annotated_frames_wait_for_a_disk_that_is_read_only_at_the_start(disk: SmallDisk) -> None:
+    folder, notices = disk.folder / "frames", list[str]()
+    disk.make_read_only(True)
+    with AnnotatedFrameSink(folder, keep=2, notify=notices.append) as sink:
+        sink.write(an_inspection(0), FRAME_BGR)
+        disk.make_read_only(False)
+        for number in range(1, 5):
+            sink.write(an_inspection(number), FRAME_BGR)
+    assert len(list(folder.iterdir())) == 2
+    assert "Read-only file system" in notices[0]
+    assert notices[1:] == [f"{folder}: annotated frames are written again"]
+
+
+def test_a_station_inspects_through_a_full_disk(
+    disk: SmallDisk, bundle_dir: Path, good_dir: Path, defects_dir: Path, tmp_path: Path
+) -> None:
+    pictures, notices = tmp_path / "pictures", list[str]()
+    pictures.mkdir()
+    for number, path in enumerate([*sorted(good_dir.rglob("*.png")), *sorted(defects_dir.rglob("*.png"))]):
+        shutil.copy(path, pictures / f"{number:03d}.png")
+    keys = {"records": {"file": "results.jsonl", "max_mb": 0.01}, "csv": {"file": "results.csv"}}
+    more = {"annotated": {"folder": "seen"}, "evidence": {"folder": "evidence", "min_free_mb": 0, "every_nth_good": 1}}
+    outputs = Outputs.model_validate({**keys, **more}, context={"folder": disk.folder})
+    station = Station(bundle=bundle_dir, cameras=[CameraEntry(source=str(pictures))], outputs=outputs)
+
+    def notify(text: str) -> None:
+        notices.append(text)
+        if "results.csv: records cannot be written" in text:  # the last of the disk goes to evidence
+            disk.free()
+
+    disk.fill(leave_bytes=300_000)
+    summary = run_station(station, notify)
+    written = ids(*sorted(disk.folder.glob("results.0*.jsonl")), disk.folder / "results.jsonl")
+    assert written == list(range(summary.frames))
+    assert [row["frame_id"] for row in rows(disk.folder / "results.csv")] == [str(number) for number in written]
+    assert any("evidence: pictures cannot be kept" in text for text in notices)
+    assert not [text for text in notices if "were not written" in text]
 
 
 # --- CSV
