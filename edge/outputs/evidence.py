@@ -45,7 +45,7 @@ class EvidenceOutput(Output):
     crops: bool = True
     format: Literal["jpg", "png"] = "jpg"
     jpeg_quality: int = pydantic.Field(default=95, ge=1, le=100)
-    every_nth_good: int = pydantic.Field(default=100, ge=0, le=1_000_000_000)
+    every_nth_good: int = pydantic.Field(default=100, ge=0, le=1_000_000)
     no_verdict: bool = True
     no_verdict_every_s: float = pydantic.Field(default=10.0, ge=0, le=86_400)
     max_mb: float = pydantic.Field(default=2000.0, ge=0.1, le=100_000_000)
@@ -71,7 +71,7 @@ class EvidenceOutput(Output):
 
     def in_words(self) -> str:
         """Folder and budget."""
-        good = f", every {self.every_nth_good}th good one" if self.every_nth_good else ""
+        good = f", 1 of {self.every_nth_good} good ones" if self.every_nth_good else ""
         days = f", {self.max_days:g} days" if self.max_days else ""
         each = f", {self.max_per_class} of each class" if self.max_per_class else ""
         return f"evidence in {self.folder}: rejects{good}; at most {self.max_mb:g} MB{days}{each}"

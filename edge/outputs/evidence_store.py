@@ -76,7 +76,8 @@ class EvidenceStore:
             if match and size_bytes:
                 found.setdefault(match["stem"], {})[match["part"]] = size_bytes
             elif match or _ASIDE.fullmatch(entry.name):  # a power cut leaves names without content
-                os.unlink(entry.path)  # noqa: PTH108
+                with suppress(OSError):
+                    os.unlink(entry.path)  # noqa: PTH108
         self._stock = Stock(_kept(stem, sizes) for stem, sizes in found.items())
         self._next_number = 1 + max((int(stem.split("_", 2)[1]) for stem in found), default=0)
         self.tidy()

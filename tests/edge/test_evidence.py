@@ -408,7 +408,7 @@ def test_settings_that_mean_nothing_are_refused(keys: dict[str, Any], says: str)
 
 def test_what_it_will_do_in_words() -> None:
     assert EvidenceOutput.model_validate({"folder": "e"}).in_words() == (
-        "evidence in e: rejects, every 100th good one; at most 2000 MB"
+        "evidence in e: rejects, 1 of 100 good ones; at most 2000 MB"
     )
     keys = {"folder": "e", "every_nth_good": 0, "max_mb": 0.5, "max_days": 30, "max_per_class": 9}
     assert EvidenceOutput.model_validate(keys).in_words() == (
