@@ -19,6 +19,8 @@ PLACES: tuple[Where, ...] = (
     ("outputs", "annotated", "folder"),
     ("outputs", "database", "file"),
     ("master_parts", "file"),
+    ("outputs", "csv", "file"),
+    ("outputs", "evidence", "folder"),
 )
 
 
@@ -82,12 +84,14 @@ def _check_twins(document: Document) -> None:
 
 
 def _check_feedback(document: Document) -> None:
-    place: Where = ("outputs", "annotated", "folder")
-    folder = document.path(place)
-    for source_place, source in sources(document):
-        inside = folder and not is_live(source) and folder.resolve().is_relative_to(Path(source).resolve())
-        if inside:
-            document.complain(place, f"lies in the folder of {_named(document, source_place)}: it would be inspected")
+    for place in PLACES:
+        folder = document.path(place) if place[-1] == "folder" else None
+        for source_place, source in sources(document):
+            inside = folder and not is_live(source) and folder.resolve().is_relative_to(Path(source).resolve())
+            if inside:
+                document.complain(
+                    place, f"lies in the folder of {_named(document, source_place)}: it would be inspected"
+                )
 
 
 def _check_same_place(document: Document) -> None:

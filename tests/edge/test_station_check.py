@@ -195,6 +195,20 @@ ALONE = {
         LEAST.replace("{file: '-'}", "{file: out}, annotated: {folder: ./out}"),
         "3: outputs.annotated.folder: the same as outputs.records.file in line 3",
     ),
+    "evidence that is inspected": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, evidence: {folder: pictures/kept}"),
+        "3: outputs.evidence.folder: lies in the folder of cameras[0].source in line 2: it would be inspected",
+    ),
+    "evidence of nothing": (
+        LEAST.replace(
+            "{file: '-'}", "{file: '-'}, evidence: {folder: e, frames: false, heatmaps: false, crops: false}"
+        ),
+        "3: outputs.evidence: nothing would be kept; expected at least one of frames, heatmaps, crops",
+    ),
+    "a table for stdout": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, csv: {file: '-'}"),
+        "3: outputs.csv.file: expected a path; only outputs.records can go to standard output",
+    ),
 }
 
 
@@ -217,6 +231,11 @@ AROUND = {
     "annotated file": (
         LEAST.replace("{file: '-'}", "{file: '-'}, annotated: {folder: text.txt}"),
         "3: outputs.annotated.folder: text.txt is a file; name a folder",
+        "",
+    ),
+    "table folder": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, csv: {file: empty}"),
+        "3: outputs.csv.file: empty is a folder; name a file",
         "",
     ),
 }
