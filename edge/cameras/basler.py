@@ -110,7 +110,7 @@ class _Nodes:
         if hasattr(node, "GetSymbolics"):
             return ", ".join(node.GetSymbolics())
         steps = f" in steps of {node.GetInc()}" if isinstance(node.GetMin(), int) else ""
-        return f"{node.GetMin():g} to {node.GetMax():g}{steps}"
+        return f"{node.GetMin():.10g} to {node.GetMax():.10g}{steps}"
 
 
 def _open(serial: str) -> Any:

@@ -38,7 +38,7 @@ class DeviceSettings(StationPart):
     def in_words(self) -> str:
         """What is asked for, in a few words; empty when nothing is."""
         words = [f"producer {self.producer.name}"] if self.producer else []
-        words += [f"exposure {self.exposure_us:g} us"] if self.exposure_us is not None else []
+        words += [f"exposure {self.exposure_us:.10g} us"] if self.exposure_us is not None else []
         words += [f"gain {self.gain_db:g} dB"] if self.gain_db is not None else []
         words += ["region {2} x {3} px at {0}, {1}".format(*self.roi_xywh)] if self.roi_xywh else []
         return ", ".join(words + ([self.pixel_format] if self.pixel_format else []))

@@ -149,7 +149,7 @@ class _Nodes:
         node = self._map.get_node(name)
         if hasattr(node, "symbolics"):
             return ", ".join(node.symbolics)
-        return f"{node.min:g} to {node.max:g}" + (f" in steps of {node.inc}" if isinstance(node.min, int) else "")
+        return f"{node.min:.10g} to {node.max:.10g}" + (f" in steps of {node.inc}" if isinstance(node.min, int) else "")
 
 
 class _Producer:

@@ -49,9 +49,9 @@ class KnownFiles:
     def all_away(self) -> None:
         """The folder was gone, or another one is in its place."""
         self._merge()
-        self._away[:] = True
         if self._away.size > MAX_AWAY:
-            self._keep(np.zeros(self._away.size, np.bool_))
+            self._keep(~self._away)  # what has not come back since the last time
+        self._away[:] = True
 
     def fresh(self, names: Iterable[str], version_of: Callable[[str], Version | None]) -> Iterator[str]:
         """Those of all `names` of a folder that are not known; after the last, what was not among them is forgotten."""
