@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +20,9 @@ READ_MS = 200
 def require() -> None:
     """UsageError when pypylon is not installed."""
     try:
-        import pypylon.pylon  # noqa: F401
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of how the package was built
+            import pypylon.pylon  # noqa: F401
     except ImportError as exc:
         raise UsageError("Basler cameras need pypylon; pip install 'oddkind[basler]'") from exc
 
@@ -39,7 +42,9 @@ class BaslerCapture(DeviceCapture):
         self._to_bgr.OutputPixelFormat = pylon.PixelType_BGR8packed
         try:
             self._camera = _open(serial)
-            apply(settings, trigger_source, _Nodes(self._camera.GetNodeMap()))
+            nodes = _Nodes(self._camera.GetNodeMap())
+            apply(settings, trigger_source, nodes)
+            self.pixel_format = str(nodes.get("PixelFormat"))
             self._camera.StartGrabbing(pylon.GrabStrategy_OneByOne)
         except BaseException as exc:
             self.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
 import pydantic
@@ -48,6 +49,25 @@ class DeviceRefusal(CameraError):
     """The camera is there and cannot do what it is asked for. At the start that ends the run: waiting will not help."""
 
 
+def same_format(open_capture: Callable[[], DeviceCapture]) -> Callable[[], DeviceCapture]:
+    """Opens as `open_capture` does; DeviceRefusal when a later capture sends another pixel format than the first."""
+    first: list[str | None] = []
+
+    def open_the_same() -> DeviceCapture:
+        capture = open_capture()
+        first.append(capture.pixel_format)
+        del first[1:]
+        if capture.pixel_format != first[0]:
+            capture.release()
+            raise DeviceRefusal(
+                f"pixel format {first[0]} before, {capture.pixel_format} now; was the camera reset? "
+                "Set device.pixel_format, so that it is written at each start"
+            )
+        return capture
+
+    return open_the_same
+
+
 class Capture(Protocol):
     """What a grabber needs of an open device; cv2.VideoCapture has it."""
 
@@ -63,11 +83,13 @@ class DeviceCapture(ABC):
 
     device: what the camera says of the frame that `read` returned last. lost_frames: how many the camera or its driver
     lost between that frame and the one before. waits: it sends when triggered, so that silence is no fault.
+    pixel_format: what it sends.
     """
 
     device: Device | None = None
     lost_frames: int = 0
     waits: bool = False
+    pixel_format: str | None = None
 
     @abstractmethod
     def read(self) -> tuple[bool, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +33,9 @@ _producers: dict[str, _Producer] = {}
 def require() -> None:
     """UsageError when harvesters is not installed."""
     try:
-        import harvesters.core  # noqa: F401
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of how the package was built
+            import harvesters.core  # noqa: F401
     except ImportError as exc:
         raise UsageError("GenICam cameras need harvesters; pip install 'oddkind[genicam]'") from exc
 
@@ -63,6 +66,7 @@ class GenicamCapture(DeviceCapture):
             self._acquirer = self._producer.connect(device_id)
             self._nodes = _Nodes(self._acquirer.remote_device.node_map)
             apply(settings, trigger_source, self._nodes)
+            self.pixel_format = str(self._nodes.get("PixelFormat"))
             self._acquirer.start()
         except BaseException as exc:
             self.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -33,7 +34,7 @@ class KnownFiles:
     """
 
     def __init__(self) -> None:
-        self._added: dict[int, int] = {}
+        self._added_names, self._added_versions = array("Q"), array("Q")
         self._names: Hashes = np.empty(0, np.uint64)  # sorted
         self._versions: Hashes = np.empty(0, np.uint64)
         self._away: Flags = np.empty(0, np.bool_)
@@ -44,7 +45,8 @@ class KnownFiles:
 
     def add(self, name: str, version: Version) -> None:
         """From now on this version of the file is known."""
-        self._added[_hash(name)] = _hash((version.size, version.changed_ns))
+        self._added_names.append(_hash(name))
+        self._added_versions.append(_hash((version.size, version.changed_ns)))
 
     def all_away(self) -> None:
         """The folder was gone, or another one is in its place."""
@@ -59,7 +61,7 @@ class KnownFiles:
         present = np.zeros(self._names.size, np.bool_)
         names = iter(names)
         while chunk := list(islice(names, _CHUNK)):
-            place, is_known = self._find(np.fromiter(map(_hash, chunk), np.uint64, len(chunk)))
+            place, is_known = self._find(np.fromiter(map(hash, chunk), np.int64, len(chunk)).view(np.uint64))
             for number in np.flatnonzero(is_known & self._away[place]) if self._names.size else ():
                 is_known[number] = self._is_same(place[number], version_of(chunk[number]))
             present[place[is_known]] = True
@@ -79,16 +81,16 @@ class KnownFiles:
 
     def _merge(self) -> None:
         """Take what was added into the sorted arrays; a newer version replaces the older."""
-        if not self._added:
+        count = len(self._added_names)
+        if not count:
             return
-        count = len(self._added)
-        added = np.fromiter(self._added.keys(), np.uint64, count)
-        versions = np.fromiter(self._added.values(), np.uint64, count)
+        added = np.array(self._added_names, np.uint64)[::-1]  # the newest first, because the first of each stays
+        versions = np.array(self._added_versions, np.uint64)[::-1]
         names, first = np.unique(np.concatenate([added, self._names]), return_index=True)
         self._versions = np.concatenate([versions, self._versions])[first]
         self._away = np.concatenate([np.zeros(count, np.bool_), self._away])[first]
         self._names = names
-        self._added.clear()
+        del self._added_names[:], self._added_versions[:]
 
     def _keep(self, these: Flags) -> None:
         self._names, self._versions, self._away = self._names[these], self._versions[these], self._away[these]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge.cameras import basler, genicam, opencv
 from edge.cameras.address import EXPECTED, URL_SCHEMES, is_device, maker, maker_id, printable, redacted, url_scheme
-from edge.cameras.device import Capture, DeviceCapture, DeviceSettings
+from edge.cameras.device import Capture, DeviceCapture, DeviceSettings, same_format
 from edge.cameras.frames import Camera
 from edge.cameras.live import LOST_AFTER_S, LiveCamera
 from edge.cameras.picture_folder import PictureFolder
@@ -55,10 +55,10 @@ def _live_capture(
     if maker(source) == "genicam":
         genicam.require()
         genicam.producer_file(device.producer)
-        return lambda: genicam.GenicamCapture(maker_id(source), device, trigger_source)
+        return same_format(lambda: genicam.GenicamCapture(maker_id(source), device, trigger_source))
     if maker(source) == "basler":
         basler.require()
-        return lambda: basler.BaslerCapture(maker_id(source), device, trigger_source)
+        return same_format(lambda: basler.BaslerCapture(maker_id(source), device, trigger_source))
     if source.isdecimal() or is_device(source):
         return lambda: opencv.open_device(int(source) if source.isdecimal() else source, device)
     scheme = url_scheme(source)

@@ -23,6 +23,8 @@ from edge.result import Provenance, iso_utc, utc_now
 
 LOOK_EVERY_S = 0.2
 LOOK_SHARE = 0.1  # of the time at most is spent on listing a folder that holds very many files
+CHANGES_S = 2.0  # a folder's time is coarse: so long after it changed the folder is listed all the same
+LIST_EVERY_S = 5.0  # some file systems keep no such time
 SETTLED_S = 0.3  # a file that has not changed for so long is read
 BROKEN_AFTER_S = 3.0  # and one that is no picture after so long without a change never will be
 HOLDS_UP_S = 5.0  # so long a file that is not whole yet keeps those behind it waiting
@@ -59,6 +61,9 @@ class WatchedFolder(Camera):
         self._waiting: dict[str, _NewFile] = {}  # in order of appearance
         self._place: tuple[int, int] | None = None  # device and inode of the folder, when it was there
         self._gone_since_s: float | None = None
+        self._folder_ns = 0
+        self._changed_s = self._listed_s = float("-inf")
+        self._has_more = False
         self._next_frame_id = self._vanished = 0
 
     def frames(self, stop: threading.Event) -> Frames:
@@ -82,19 +87,30 @@ class WatchedFolder(Camera):
         place = found.st_dev, found.st_ino
         if self._gone_since_s is not None or self._place not in (None, place):
             self._known.all_away()  # a network drive that comes back brings no new pictures
-        fresh = self._known.fresh(self._names(), self._version)
-        if self._skips_all:
-            for name in fresh:
-                self._skip(name)
-        else:
-            self._enlist(fresh)
+            self._changed_s = monotonic()
+        if self._may_have_changed(found.st_mtime_ns):
+            fresh = self._fresh()
+            if self._skips_all:
+                for name in fresh:
+                    self._skip(name)
+            else:
+                self._enlist(fresh)
         self.reconnects += self.trouble is not None
         self._place, self._gone_since_s, self.trouble, self._skips_all = place, None, None, False
 
-    def _names(self) -> Iterator[str]:
+    def _may_have_changed(self, folder_ns: int) -> bool:
+        """Whether to list the folder: its own time says when a file came or went."""
+        now_s = monotonic()
+        if folder_ns != self._folder_ns:
+            self._folder_ns, self._changed_s = folder_ns, now_s
+        is_due = now_s - self._changed_s < CHANGES_S or now_s - self._listed_s > LIST_EVERY_S
+        self._listed_s = now_s if is_due else self._listed_s
+        return is_due or self._has_more
+
+    def _fresh(self) -> Iterator[str]:
+        """Names of pictures not seen before."""
         with os.scandir(self._folder) as entries:
-            for entry in entries:
-                name = entry.name
+            for name in self._known.fresh((entry.name for entry in entries), self._version):
                 if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:  # noqa: PTH122
                     yield name
 
@@ -116,9 +132,11 @@ class WatchedFolder(Camera):
         """Those that appeared first; what finds no room is found again."""
         stamped = ((version.appeared_ns, name, version) for name in fresh if (version := self._version(name)))
         now_s = monotonic()
-        for _, name, version in heapq.nsmallest(MAX_WAITING - len(self._waiting), stamped):
+        first = heapq.nsmallest(room := MAX_WAITING - len(self._waiting), stamped)
+        for _, name, version in first:
             self._known.add(name, version)
             self._waiting.setdefault(name, _NewFile(version, now_s, now_s))
+        self._has_more = len(first) == room
 
     def _whole_ones(self, stop: threading.Event) -> Iterator[Item]:
         """What can be read by now. OSError when the folder is gone; those that wait go on waiting."""

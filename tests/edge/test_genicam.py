@@ -161,6 +161,26 @@ def test_settings_that_fail_after_a_reconnect_are_the_trouble(monkeypatch: pytes
         assert camera.trouble is None
 
 
+def test_a_camera_that_comes_back_in_another_pixel_format_is_in_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    with camera_at() as camera:
+        frames = camera.frames(NEVER)
+        assert isinstance(next(frames), Frame)
+        with monkeypatch.context() as reset:
+            reset.setattr(genicam, "apply", lambda settings, trigger, nodes: nodes.set("PixelFormat", "Mono8"))
+            mute(camera)
+            assert any(isinstance(item, NoFrame) for item in frames)
+            waiting = threading.Thread(target=lambda: next(frames))
+            waiting.start()
+            for _ in range(100):
+                if "before" in (camera.trouble or ""):
+                    break
+                waiting.join(0.05)
+            assert (camera.trouble or "").startswith("camera lost: pixel format RGBa8 before, Mono8 now")
+            reset.setattr(genicam, "apply", lambda settings, trigger, nodes: nodes.set("PixelFormat", "RGBa8"))
+            waiting.join(5)
+        assert camera.trouble is None
+
+
 def test_the_producer_is_let_go_of_with_its_last_camera() -> None:
     with camera_at() as camera:
         first(camera)

@@ -28,6 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watched_folder, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(watched_folder, "SETTLED_S", 0.08)
     monkeypatch.setattr(watched_folder, "BROKEN_AFTER_S", 0.4)
+    monkeypatch.setattr(watched_folder, "CHANGES_S", 0.1)
 
 
 @pytest.fixture
@@ -238,6 +239,19 @@ def test_more_files_than_may_wait_all_come_in_order(folder: Path, monkeypatch: p
         watcher.wait_for(20)
         sleep(0.1)
     assert watcher.paths == [f"{99 - number}.png" for number in range(20)]
+
+
+def test_a_folder_in_which_nothing_happens_is_not_listed_all_the_time(
+    folder: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings: list[Path] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listings.append(path) or scandir(path))
+    sleep(0.5)
+    assert listings == []
+    monkeypatch.setattr(watched_folder, "LIST_EVERY_S", 0.1)  # where a folder's time says nothing
+    sleep(0.3)
+    assert 1 <= len(listings) <= 4
 
 
 def version(size: int) -> Version:
