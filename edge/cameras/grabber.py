@@ -59,6 +59,7 @@ class Grabber(threading.Thread):
                     reason = "it stopped sending"
                     self._put(frame_bgr, capture)
                 elif isinstance(capture, DeviceCapture) and capture.waits:
+                    reason = "it does not answer any more"
                     self._is_well()
         except CameraError as exc:
             self.refusal, reason = exc if isinstance(exc, DeviceRefusal) else None, str(exc)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, thread_time
 
 from edge.cameras.address import printable
 from edge.cameras.frames import Camera, Frame, Frames, NoFrame
@@ -22,7 +22,7 @@ from edge.pictures import PICTURE_SUFFIXES, read_picture
 from edge.result import Provenance, iso_utc, utc_now
 
 LOOK_EVERY_S = 0.2
-LOOK_SHARE = 0.1  # of the time at most is spent on listing a folder that holds very many files
+LOOK_SHARE = 0.1  # of a core at most is spent on listing a folder that holds very many files
 CHANGES_S = 2.0  # a folder's time is coarse: so long after it changed the folder is listed all the same
 LIST_EVERY_S = 5.0  # some file systems keep no such time
 SETTLED_S = 0.3  # a file that has not changed for so long is read
@@ -71,10 +71,10 @@ class WatchedFolder(Camera):
         if not self._wait_for_camera and not self._folder.is_dir():
             raise CameraError(f"{self.name}: no such folder to watch; make it, or set wait_for_camera: true")
         while not stop.is_set():
-            begun_s = monotonic()
+            begun_s = thread_time()
             try:
                 self._look()
-                pause_s = max(LOOK_EVERY_S, (monotonic() - begun_s) / LOOK_SHARE)
+                pause_s = max(LOOK_EVERY_S, (thread_time() - begun_s) / LOOK_SHARE)
                 yield from self._whole_ones(stop)
             except OSError as exc:
                 pause_s = LOOK_EVERY_S

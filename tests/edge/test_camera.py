@@ -412,7 +412,7 @@ def test_a_device_that_waits_is_well_while_it_says_nothing_and_lost_when_it_dies
         threading.Timer(0.8, setattr, (devices[0], "dies", True)).start()
         (lost,) = take(camera.frames(NEVER), 1)
         assert isinstance(lost, NoFrame)
-        assert lost.reason == "camera lost: it cannot be opened"
+        assert lost.reason == "camera lost: it does not answer any more"
         assert not camera.fire()
 
 
