@@ -37,8 +37,9 @@ class OnePerLine(click.types.StringParamType):
     multiple=True,
     type=OnePerLine(),
     envvar="ODDKIND_SOURCE",
-    help="Camera number, /dev/videoN, rtsp:// or http:// (MJPEG) address, video file, picture or folder of pictures; "
-    "once for each camera. Or in ODDKIND_SOURCE, one a line, which keeps a password off the process list.",
+    help="Camera number, /dev/videoN, rtsp:// or http:// (MJPEG) address, genicam:ID, basler:SERIAL, video file, "
+    "picture or folder of pictures; once for each camera. Or in ODDKIND_SOURCE, one a line, which keeps a password off "
+    "the process list.",
 )
 @classes_option
 @click.option("--out", default="-", show_default=True, metavar="FILE|-", help="Append records here; -: stdout.")

@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.cameras.address import EXPECTED, URL_SCHEMES, identity, is_live, redacted, url_scheme
+from edge.cameras.address import EXPECTED, URL_SCHEMES, identity, is_device, is_live, maker, redacted, url_scheme
 from edge.outputs.modbus import ANSWER_WITHIN_S
 from edge.station.yaml_file import Document, Where, dotted
 
 # Of a file or folder they mean nothing.
 ONLY_LIVE: tuple[Where, ...] = (("lost_after_s",), ("wait_for_camera",), ("faults", "frozen_after_s"))
+# Which settings each kind of camera takes; of V4L2 drivers a gain has no unit.
+SETTINGS = {
+    "genicam": {"producer", "exposure_us", "gain_db", "roi_xywh", "pixel_format"},
+    "basler": {"exposure_us", "gain_db", "roi_xywh", "pixel_format"},
+    "V4L2": {"exposure_us", "roi_xywh", "pixel_format"},
+}
 PLACES: tuple[Where, ...] = (
     ("outputs", "records", "file"),
     ("outputs", "annotated", "folder"),
@@ -29,6 +35,8 @@ def check_combinations(document: Document) -> None:
     for place, source in sources(document):
         _check_scheme(document, place, source)
         _check_only_live(document, place[:-1], source)
+        _check_watch(document, place[:-1], source)
+        _check_settings(document, place[:-1], source)
     _check_twins(document)
     _check_feedback(document)
     _check_same_place(document)
@@ -58,13 +66,43 @@ def _check_scheme(document: Document, place: Where, source: str) -> None:
 
 
 def _check_only_live(document: Document, camera: Where, source: str) -> None:
-    if is_live(source):
+    if is_live(source) or document.get(*camera, "watch") is True:
         return
     for key in ONLY_LIVE:
         if document.get(*camera, *key):
             document.complain((*camera, *key), "is for live cameras; this source is a file or folder: leave it out")
     if document.get(*camera, "trigger", "by") == "camera":
         document.complain((*camera, "trigger", "by"), "a file or folder has no input line; expected software")
+
+
+def _check_watch(document: Document, camera: Where, source: str) -> None:
+    watch, existing = (*camera, "watch"), (*camera, "watch_existing")
+    if document.get(*watch) is True and is_live(source):
+        document.complain(watch, "is for a folder; this source is a camera: leave it out")
+    if document.get(*existing) is True and document.get(*watch) is not True:
+        document.complain(existing, "means nothing without watch: true")
+
+
+def _check_settings(document: Document, camera: Where, source: str) -> None:
+    """What a source that has no such setting, or no setting at all, is asked for."""
+    kind = "V4L2" if source.isdecimal() or is_device(source) else maker(source)
+    settings = document.get(*camera, "device")
+    for key in settings if isinstance(settings, dict) else ():
+        place: Where = (*camera, "device", key)
+        takers = [name for name, keys in SETTINGS.items() if key in keys]
+        if takers and kind not in takers:
+            what = f"a {kind} camera" if kind else "this source"
+            document.complain(place, f"{what} has no such setting, only {' and '.join(takers)} cameras: leave it out")
+    if kind == "V4L2":
+        _check_v4l2(document, (*camera, "device"))
+
+
+def _check_v4l2(document: Document, device: Where) -> None:
+    word, region = (document.get(*device, key) for key in ("pixel_format", "roi_xywh"))
+    if isinstance(word, str) and len(word) != 4:
+        document.complain((*device, "pixel_format"), "of V4L2 cameras has four characters, such as MJPG or YUYV")
+    if isinstance(region, list) and region[:2] != [0, 0]:
+        document.complain((*device, "roi_xywh"), "of V4L2 cameras is a picture size: [0, 0, width, height]")
 
 
 def _check_twins(document: Document) -> None:

@@ -10,7 +10,7 @@ from edge.cameras.address import identity
 from edge.cameras.faults import FaultWatch
 from edge.cameras.frames import Camera
 from edge.cameras.line_triggered import LineTriggeredCamera
-from edge.cameras.sources import open_camera
+from edge.cameras.sources import open_camera, watch_folder
 from edge.cameras.triggered import TriggeredCamera
 from edge.errors import UsageError
 from edge.inspector import Inspector
@@ -69,7 +69,11 @@ def refuse_twins(station: Station) -> None:
 
 
 def _open(entry: CameraEntry, control: Control, notify: Notify) -> Camera:
-    camera = open_camera(entry.source, entry.lost_after_s, entry.wait_for_camera)
+    e = entry
+    if e.watch:
+        camera = watch_folder(e.source, e.lost_after_s, e.wait_for_camera, e.watch_existing)
+    else:
+        camera = open_camera(e.source, e.lost_after_s, e.wait_for_camera, e.device)
     camera.name = entry.name or camera.name
     if entry.trigger is None:
         return camera

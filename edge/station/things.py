@@ -9,7 +9,8 @@ from pathlib import Path
 
 from edge.backend import is_installed
 from edge.bundle import Bundle
-from edge.cameras.address import is_device, is_live
+from edge.cameras.address import is_device, is_live, maker
+from edge.cameras.genicam import producer_file
 from edge.class_store import read_class_store
 from edge.errors import OddkindError
 from edge.manifest import graph_key
@@ -24,6 +25,7 @@ RECEIVER_FILES: tuple[Where, ...] = (
     ("outputs", "http", "token_file"),
 )
 
+MAKER_PACKAGES = {"genicam": "harvesters", "basler": "pypylon"}
 PACKAGES = {"mqtt": ("paho", "station"), "http": ("prometheus_client", "station"), "modbus": ("pymodbus", "modbus")}
 
 
@@ -91,12 +93,34 @@ def _check_source(document: Document, place: Where, source: str) -> None:
     if is_device(source):
         if not _is_there(Path(source)) and not waits:
             document.complain(place, f"no such device: {shown}; plug it in, or set wait_for_camera: true")
+    elif kind := maker(source):
+        _check_maker(document, place, kind)
     elif is_live(source):
         return
+    elif document.get(*place[:-1], "watch") is True:
+        _check_watched(document, place, Path(source), waits)
     elif not _is_there(Path(source)):
         document.complain(place, f"no such file or folder: {shown}")
     elif Path(source).is_dir() and not any(islice(iter_picture_paths(Path(source)), 1)):
         document.complain(place, f"no pictures in this folder: {shown} ({', '.join(sorted(PICTURE_SUFFIXES))})")
+
+
+def _check_maker(document: Document, place: Where, kind: str) -> None:
+    if find_spec(MAKER_PACKAGES[kind]) is None:
+        document.complain(place, f"{MAKER_PACKAGES[kind]} is not installed here; pip install 'oddkind[{kind}]'")
+    if kind == "genicam":
+        given: Where = (*place[:-1], "device", "producer")
+        try:
+            producer_file(document.path(given))
+        except OddkindError as exc:
+            document.complain(given if document.path(given) else place, one_line(exc))
+
+
+def _check_watched(document: Document, place: Where, folder: Path, waits: bool) -> None:
+    if folder.is_file():
+        document.complain(place, f"{document.shown(place)} is a file; only a folder can be watched")
+    elif not _is_there(folder) and not waits:
+        document.complain(place, f"no such folder: {document.shown(place)}; make it, or set wait_for_camera: true")
 
 
 def _check_outputs(document: Document) -> None:

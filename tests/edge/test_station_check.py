@@ -117,7 +117,7 @@ SAYS = """\
 26: cameras[5].source: is missing; expected a camera number, /dev/videoN
 26: cameras[5].src: unknown key; did you mean source? allowed here: source, name, lost_after_s
 27: cameras[6].source: expected a camera number, /dev/videoN
-28: cameras[7]: expected keys: source, name, lost_after_s, wait_for_camera, faults, trigger; got 7
+28: cameras[7]: expected keys: source, name, lost_after_s, wait_for_camera, watch, watch_existing, device, faults
 29: always_type: expected true or false; got 'yes'
 30: max_frames: expected a whole number, 1 or more; got 0
 31: max_frames: is given twice, first in line 30
@@ -163,6 +163,41 @@ ALONE = {
     "empty source": (with_camera("source: ''"), "2: cameras[0].source: expected a camera number, /dev"),
     "name with a slash": (with_camera("source: 0, name: a/b"), "2: cameras[0].name: expected 1 to 60 letters"),
     "lost file": (with_camera("source: pictures, lost_after_s: 3"), "2: cameras[0].lost_after_s: is for live cameras"),
+    "a watched camera": (with_camera("source: 0, watch: true"), "2: cameras[0].watch: is for a folder"),
+    "nothing to watch": (with_camera("source: a, watch_existing: true"), "2: cameras[0].watch_existing: means nothing"),
+    "exposure of a stream": (
+        with_camera("source: 'rtsp://c/1', device: {exposure_us: 500}"),
+        "2: cameras[0].device.exposure_us: this source has no such setting, only genicam and basler and V4L2 cameras",
+    ),
+    "exposure of a file": (
+        with_camera("source: pictures, device: {exposure_us: 500}"),
+        "2: cameras[0].device.exposure_us: this source has no such setting",
+    ),
+    "gain without a unit": (
+        with_camera("source: /dev/video0, device: {gain_db: 3}"),
+        "2: cameras[0].device.gain_db: a V4L2 camera has no such setting, only genicam and basler cameras",
+    ),
+    "producer of Basler": (
+        with_camera("source: 'basler:', device: {producer: a.cti}"),
+        "2: cameras[0].device.producer: a basler camera has no such setting, only genicam cameras",
+    ),
+    "format of V4L2": (
+        with_camera("source: 0, device: {pixel_format: BayerRG8}"),
+        "2: cameras[0].device.pixel_format: of V4L2 cameras has four characters",
+    ),
+    "region of V4L2": (
+        with_camera("source: 0, device: {roi_xywh: [8, 0, 640, 480]}"),
+        "2: cameras[0].device.roi_xywh: of V4L2 cameras is a picture size",
+    ),
+    "no region": (
+        with_camera("source: 'genicam:1', device: {roi_xywh: [0, 0, 0, 480]}"),
+        "2: cameras[0].device.roi_xywh: the region is 0 x 480 px",
+    ),
+    "format with spaces": (
+        with_camera("source: 'genicam:1', device: {pixel_format: 'Mono 8'}"),
+        "2: cameras[0].device.pixel_format: expected a name such as Mono8 or BayerRG8; got 'Mono 8'",
+    ),
+    "genicam as address": (with_camera("source: 'genicam://1'"), "2: cameras[0].source: genicam:// is not supported"),
     "named as another": (
         LEAST.replace("[{", "[{source: right, name: 'rtsp:a'}, {name: 'rtsp:a', "),
         "2: cameras[1].name: the same as cameras[0].name in line 2",
@@ -227,6 +262,16 @@ AROUND = {
     "no file": (with_camera("source: gone.mp4"), "2: cameras[0].source: no such file or folder: gone.mp4", ""),
     "no device": (with_camera("source: /dev/video97"), "2: cameras[0].source: no such device: /dev/video97", ""),
     "waited for": (with_camera("source: /dev/video97, wait_for_camera: true"), "", ""),
+    "watched and empty": (with_camera("source: empty, watch: true, lost_after_s: 3"), "", ""),
+    "watched and gone": (with_camera("source: gone, watch: true"), "2: cameras[0].source: no such folder: gone", ""),
+    "watched later": (with_camera("source: gone, watch: true, wait_for_camera: true"), "", ""),
+    "watched file": (with_camera("source: text.txt, watch: true"), "2: cameras[0].source: text.txt is a file", ""),
+    "no producer": (with_camera("source: 'genicam:1'"), "2: cameras[0].source: GenTL producers in GENICAM_GENTL64", ""),
+    "producer gone": (
+        with_camera("source: 'genicam:1', device: {producer: a.cti}"),
+        "2: cameras[0].device.producer: ",
+        "no such file; expected the .cti file",
+    ),
     "far too long": (with_camera(f"source: {'x' * 5000}"), "2: cameras[0].source: no such file or folder: xxx", ""),
     "annotated file": (
         LEAST.replace("{file: '-'}", "{file: '-'}, annotated: {folder: text.txt}"),
