@@ -14,6 +14,7 @@ from edge.notify import Notify
 from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
 from edge.outputs.http_output import HttpOutput
 from edge.outputs.mqtt import MqttSettings
+from edge.outputs.opcua import OpcuaOutput
 from edge.outputs.outbox import ReceiverOutput
 from edge.outputs.record_files import RecordsOutput
 from edge.outputs.sinks import AnnotatedOutput, Output, Sink
@@ -33,6 +34,7 @@ class Outputs(StationPart):
     mqtt: MqttSettings | None = None
     webhook: WebhookSettings | None = None
     http: HttpOutput | None = None
+    opcua: OpcuaOutput | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_not_empty(self) -> Outputs:

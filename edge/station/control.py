@@ -96,6 +96,11 @@ class Control:
         return self._paused_because is None
 
     @property
+    def takes_triggers(self) -> bool:
+        """Whether a camera of this station waits for triggers."""
+        return bool(self._takers)
+
+    @property
     def status(self) -> Status:
         """State, reason and cameras at this moment."""
         with self._lock:

@@ -21,9 +21,11 @@ from edge.station.yaml_file import Document, Where
 RECEIVER_FILES: tuple[Where, ...] = (
     *(("outputs", "mqtt", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
     *(("outputs", "webhook", name) for name in ("secret_file", "ca_file")),
+    *(("outputs", "opcua", name) for name in ("password_file", "cert_file", "key_file")),
 )
 
-PACKAGES = {"mqtt": "paho", "http": "prometheus_client"}
+# Output: the module it needs, and the extra that brings it.
+PACKAGES = {"mqtt": ("paho", "station"), "http": ("prometheus_client", "station"), "opcua": ("asyncua", "opcua")}
 
 
 def check_things(document: Document) -> None:
@@ -112,6 +114,10 @@ def _check_outputs(document: Document) -> None:
     path = document.path(database)
     if path and path.is_dir():
         document.complain(database, f"{document.shown(database)} is a folder; name a file")
+    clients: Where = ("outputs", "opcua", "clients_folder")
+    path = document.path(clients)
+    if path and not path.is_dir():
+        document.complain(clients, f"no such folder: {document.shown(clients)}")
 
 
 def _check_receivers(document: Document) -> None:
@@ -122,9 +128,9 @@ def _check_receivers(document: Document) -> None:
 
 
 def _check_packages(document: Document) -> None:
-    for output, module in PACKAGES.items():
+    for output, (module, extra) in PACKAGES.items():
         if document.get("outputs", output) and find_spec(module) is None:
-            document.complain(("outputs", output), f"{module} is not installed here; pip install 'oddkind[station]'")
+            document.complain(("outputs", output), f"{module} is not installed here; pip install 'oddkind[{extra}]'")
 
 
 def _is_there(path: Path) -> bool:
