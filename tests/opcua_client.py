@@ -60,7 +60,7 @@ class Visitor:
 
 
 def visit(endpoint: str, what: Callable[[Visitor], Awaitable[T]], **login: Any) -> T:
-    """Do `what` in a session. login: username, password and security (as asyncua writes it)."""
+    """Do `what` in a session. login: username, password, certificate and key; security, as asyncua writes it."""
 
     async def session() -> T:
         client = Client(endpoint, timeout=5)
@@ -69,6 +69,9 @@ def visit(endpoint: str, what: Callable[[Visitor], Awaitable[T]], **login: Any) 
         if "username" in login:
             client.set_user(login["username"])
             client.set_password(login["password"])
+        if "certificate" in login:
+            await client.load_client_certificate(login["certificate"])
+            await client.load_private_key(login["key"])
         async with client:
             return await what(Visitor(client))
 

@@ -81,12 +81,12 @@ class OpcuaSink(Sink):
     """Hands records over to the thread of the server."""
 
     def __init__(self, settings: OpcuaOutput, cameras: Sequence[str], notify: Notify, control: Control) -> None:
-        from edge.outputs.opcua_server import OpcuaServer  # few stations speak OPC UA, which takes 90 MB
+        from edge.outputs.opcua_server import OpcuaServer  # few stations speak OPC UA, which takes 80 MB
 
         self._server = OpcuaServer(settings, cameras, notify, control)
 
     def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
-        """Some hundredths of a millisecond; no client is waited for."""
+        """A hundredth of a millisecond; no client is waited for."""
         self._server.put(inspection)
 
     def came_round(self, status: Status) -> None:

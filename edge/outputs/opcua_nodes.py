@@ -22,7 +22,7 @@ from edge.result import Inspection
 try:
     from asyncua import Node, Server, ua
     from asyncua.crypto.permission_rules import SimpleRoleRuleset, User, UserRole
-    from asyncua.crypto.uacrypto import der_from_x509, load_certificate, x509
+    from asyncua.crypto.uacrypto import der_from_x509, load_certificate, load_private_key, x509
     from asyncua.server.event_generator import EventGenerator
 except ImportError as exc:
     raise UsageError("OPC UA needs asyncua, which is not installed; pip install 'oddkind[opcua]'") from exc
@@ -223,34 +223,33 @@ class _Users:
 async def _server(settings: OpcuaOutput) -> Server:
     users = _Users(settings)
     server = Server(user_manager=users)
-    await server.init()
-    uri = APPLICATION_URI
-    policy = ua.SecurityPolicyType.NoSecurity
+    policy, uri = ua.SecurityPolicyType.NoSecurity, APPLICATION_URI
     if settings.cert_file and settings.key_file:
-        certificate = await _certificate(settings.cert_file)
-        server.iserver.certificate = certificate
-        try:
-            await server.load_private_key(settings.key_file)
-        except Exception as exc:
-            raise UsageError(f"{settings.key_file}: not a private key in PEM or DER, without password") from exc
-        uri, policy = _uri_in(certificate) or uri, ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt
+        server.iserver.certificate = await _read(settings.cert_file, load_certificate, "a certificate")
+        server.iserver.private_key = await _read(settings.key_file, load_private_key, "a private key without password")
+        policy, uri = ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt, _uri_in(server.iserver.certificate) or uri
     for path in sorted(settings.clients_folder.iterdir()) if settings.clients_folder else ():
-        users.certificates.add(der_from_x509(await _certificate(path)))
+        users.certificates.add(der_from_x509(await _read(path, load_certificate, "a certificate")))
     tokens = [ua.UserNameIdentityToken] * bool(settings.username) + [ua.X509IdentityToken] * bool(users.certificates)
     server.set_identity_tokens(tokens or [ua.AnonymousIdentityToken])
     server.set_security_policy([policy], SimpleRoleRuleset())
     server.set_endpoint(settings.endpoint)
     server.set_server_name("oddkind")
+    await server.init()
     await server.set_application_uri(uri)
     await server.set_build_info("urn:oddkind", "oddkind", "oddkind", __version__, "", datetime.now(UTC))
     return server
 
 
-async def _certificate(path: Path) -> Any:
+async def _read(path: Path, load: Callable[..., Awaitable[Any]], what: str) -> Any:
+    """By what is in the file: asyncua would go by the end of its name."""
     try:
-        return await load_certificate(path)
+        content = path.read_bytes()
+        return await load(content, extension="PEM" if b"-----BEGIN" in content else "DER")
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
     except Exception as exc:
-        raise UsageError(f"{path}: not a certificate in PEM or DER") from exc
+        raise UsageError(f"{path}: not {what} in PEM or DER") from exc
 
 
 def _uri_in(certificate: Any) -> str | None:

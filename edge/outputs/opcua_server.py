@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge.outputs.opcua import OpcuaOutput
 
 QUEUED_RESULTS = 1000
-TICK_S = 0.1
+POLL_S = 0.02  # how soon results, states and the end are noticed
 CLOSE_S = 5.0
 NO_ERROR = 0
 
@@ -41,7 +41,6 @@ class OpcuaServer(threading.Thread):
         self._queue: deque[Inspection] = deque()
         self._round_at_s: float | None = None
         self._rounds = self._lost = 0
-        self._loop, self._wake = asyncio.new_event_loop(), asyncio.Event()
         self._is_closing, self._is_ready = False, threading.Event()
         self._failure: Exception | None = None
         self.start()
@@ -55,8 +54,7 @@ class OpcuaServer(threading.Thread):
             with suppress(IndexError):  # the server may have taken it meanwhile
                 self._queue.popleft()
                 self._lose("it is too slow")
-        self._queue.append(inspection)
-        self._awaken()
+        self._queue.append(inspection)  # nobody is woken: the server would take the interpreter from the loop at once
 
     def came_round(self) -> None:
         """The loop is alive."""
@@ -66,25 +64,18 @@ class OpcuaServer(threading.Thread):
     def close(self) -> None:
         """Publish what waits, for CLOSE_S at most, and stop listening; safe to call twice."""
         self._is_closing = True
-        self._awaken()
         self.join(CLOSE_S)
 
     def run(self) -> None:
         """Serve until closed."""
-        asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._serve())
+            asyncio.run(self._serve())
         except Exception as exc:
             self._failure = _told(exc, self._settings)
             if self._is_ready.is_set():
                 self._notify(f"OPC UA has ended: {one_line(exc)}")
         finally:
             self._is_ready.set()
-            self._loop.close()
-
-    def _awaken(self) -> None:
-        with suppress(RuntimeError):  # it has ended
-            self._loop.call_soon_threadsafe(self._wake.set)
 
     def _lose(self, why: str) -> None:
         self._lost += 1
@@ -105,9 +96,7 @@ class OpcuaServer(threading.Thread):
 
     async def _one_turn(self, nodes: Nodes) -> None:
         """Whatever goes wrong with one result must not end the server."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), TICK_S)
-        self._wake.clear()
+        await asyncio.sleep(POLL_S)
         try:
             await self._publish(nodes)
             await self._show_state(nodes)
