@@ -144,16 +144,21 @@ async def _now(value: bool) -> bool:
 
 def test_variables_show_the_latest_result_and_counters(line: Line) -> None:
     async def look(visitor: Visitor) -> None:
-        before = [(await visitor.read(f"{LEFT}.{name}"))[0] for name in space.COUNTERS.values()]
+        async def counts() -> list[int]:
+            return [(await visitor.read(f"{LEFT}.{name}"))[0] for name in space.COUNTERS.values()]
+
+        async def are_counted() -> bool:
+            return await counts() == [count + 1 for count in before]
+
+        before = await counts()
         for number, verdict in enumerate(("good", "no_verdict", "defect")):
             line.write(number, verdict)
-        await until(lambda: _is(visitor, f"{LEFT}.Verdict", "defect"))
+        await until(are_counted)
+        assert await visitor.read(f"{LEFT}.Verdict") == ("defect", "Good")
         assert await visitor.read(f"{LEFT}.DefectClass") == ("scratch", "Good")
         assert await visitor.read(f"{LEFT}.AnomalyScore") == (2.25, "Good")
         assert await visitor.read(f"{LEFT}.ImageThreshold") == (1.0, "Good")
         assert await visitor.read(f"{LEFT}.IsGood") == (False, "Good")
-        counts = [(await visitor.read(f"{LEFT}.{name}"))[0] for name in space.COUNTERS.values()]
-        assert counts == [count + 1 for count in before]
         line.write(3, "no_verdict")
         await until(lambda: _is(visitor, f"{LEFT}.Verdict", "no_verdict"))
         assert await visitor.read(f"{LEFT}.AnomalyScore") == (None, "BadNoData")
@@ -429,7 +434,7 @@ def test_beyond_loopback_nobody_is_let_in_without_a_name(
         {"security": encrypted(keys, "known"), "username": "mes", "password": "wrong"},
     ]
     for login in refused:
-        with pytest.raises(ua.UaStatusCodeError, match="rejected|denied|Denied|Rejected"):
+        with pytest.raises(ua.UaStatusCodeError, match=r"rejected|denied|Denied|Rejected"):
             open_to_all.visit(hello, **login)
 
 
