@@ -454,7 +454,7 @@ def test_beyond_loopback_a_known_certificate_is_let_in_without_a_password(
     certificate, key = keys["stranger"]
     for security in ("known", "stranger"):
         with pytest.raises(ua.UaStatusCodeError):
-            open_to_all.visit(hello, **{"security": encrypted(keys, security), "certificate": certificate, "key": key})
+            open_to_all.visit(hello, security=encrypted(keys, security), certificate=certificate, key=key)
 
 
 OPEN = {"host": "0.0.0.0"}
