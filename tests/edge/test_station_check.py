@@ -295,7 +295,7 @@ def test_the_example_is_never_written_over_another_file(folder: Path) -> None:
 
 def uncommented() -> str:
     """The example with every optional key in force, for a live camera."""
-    text = re.sub(r"^( *)# ( *[a-z_]+:( |$))", r"\1\2", example_text(), flags=re.MULTILINE)
+    text = re.sub(r"^( *)# ( *(?:- )?[a-z_]+:( |$))", r"\1\2", example_text(), flags=re.MULTILINE)
     return text.replace("- source: pictures ", "- source: rtsp://camera/1 ")
 
 
@@ -303,6 +303,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     shown = yaml.safe_load(uncommented())
     either_or = copy.deepcopy(shown)
     del either_or["outputs"]["mqtt"]["password_file"], either_or["outputs"]["webhook"]["secret_file"]
+    del either_or["outputs"]["opcua"]["password_file"]
     either_or["outputs"]["mqtt"]["tls"] = True  # certificates need it
     station = Station.model_validate(either_or)
     assert keys_of(shown) == {".".join(key) for key in keys_of_model(Station)}
@@ -310,7 +311,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     given = station.cameras[0].faults
     assert given.model_copy(update={"size_px": None}) == camera
     assert station.cameras[0].lost_after_s == CameraEntry(source="0").lost_after_s
-    for name in ("database", "mqtt", "webhook", "http"):
+    for name in ("database", "mqtt", "webhook", "http", "opcua", "reject"):
         output = getattr(station.outputs, name)
         defaults = {key: f.default for key, f in type(output).model_fields.items() if f.default and not f.is_required()}
         assert {key: getattr(output, key) for key in defaults} == defaults
