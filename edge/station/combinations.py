@@ -28,6 +28,7 @@ def check_combinations(document: Document) -> None:
     _check_twins(document)
     _check_feedback(document)
     _check_same_place(document)
+    _check_reject_cameras(document)
 
 
 def sources(document: Document) -> Iterator[tuple[Where, str]]:
@@ -91,6 +92,19 @@ def _check_same_place(document: Document) -> None:
         first = first_at.setdefault(path.resolve(), place) if path else place
         if first != place:
             document.complain(place, f"the same as {_named(document, first)}; give each output a place of its own")
+
+
+def _check_reject_cameras(document: Document) -> None:
+    names = [
+        name if isinstance(name := document.get(*place[:-1], "name"), str) else redacted(source)
+        for place, source in sources(document)
+    ]
+    lines = document.get("outputs", "reject", "lines")
+    for number in range(len(lines) if isinstance(lines, list) else 0):
+        place: Where = ("outputs", "reject", "lines", number, "camera")
+        camera = document.get(*place)
+        if isinstance(camera, str) and camera not in names:
+            document.complain(place, f"no camera is called {document.shown(place)}; there are: {', '.join(names)}")
 
 
 def _named(document: Document, place: Where) -> str:

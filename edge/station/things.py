@@ -25,8 +25,12 @@ RECEIVER_FILES: tuple[Where, ...] = (
 )
 
 # Output: the module it needs, and the extra that brings it.
-PACKAGES = {"mqtt": ("paho", "station"), "http": ("prometheus_client", "station"), "opcua": ("asyncua", "opcua")}
-PACKAGES["reject"] = ("gpiod", "gpio")
+PACKAGES = {
+    "mqtt": ("paho", "station"),
+    "http": ("prometheus_client", "station"),
+    "opcua": ("asyncua", "opcua"),
+    "reject": ("gpiod", "gpio"),
+}
 
 
 def check_things(document: Document) -> None:

@@ -185,7 +185,37 @@ def test_each_of_these_is_refused_without_looking_around(case: str, folder: Path
     assert line.startswith(start)
 
 
+ALONE |= {
+    "OPC UA for everybody": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, opcua: {host: 0.0.0.0}"),
+        "3: outputs.opcua: 0.0.0.0 can be reached from elsewhere: give `cert_file` and `key_file`,",
+    ),
+    "a GPIO line of nobody": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1, camera: left}]}"),
+        "3: outputs.reject.lines[0].camera: no camera is called left; there are: /",
+    ),
+    "half a GPIO line": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1.5}]}"),
+        "3: outputs.reject.lines[0].line: expected the number of a GPIO line, or its name; got 1.5",
+    ),
+    "a verdict that there is not": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1, verdicts: [bad]}]}"),
+        "3: outputs.reject.lines[0].verdicts[0]: expected one of good, defect, no_verdict; got 'bad'",
+    ),
+}
 AROUND = {
+    "no folder of clients": (
+        LEAST.replace(
+            "{file: '-'}", "{file: '-'}, opcua: {cert_file: text.txt, key_file: text.txt, clients_folder: x}"
+        ),
+        "3: outputs.opcua.clients_folder: no such folder: x",
+        "",
+    ),
+    "no key": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, opcua: {cert_file: text.txt, key_file: gone.pem}"),
+        "3: outputs.opcua.key_file: no such file: gone.pem",
+        "",
+    ),
     "no bundle": (LEAST.replace("bundle: bundle", "bundle: empty"), "1: bundle: ", "is not a bundle"),
     "no graph": (LEAST + "runtime: {backend: onnxruntime, precision: fp32}", "", ""),
     "classes of nobody": (LEAST + "classes: text.txt", "4: classes: ", "class store"),
