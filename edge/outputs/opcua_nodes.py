@@ -80,6 +80,11 @@ class Nodes:
         """Close every connection."""
         await asyncio.wait_for(self._server.stop(), CLOSE_S)
 
+    @property
+    def has_subscribers(self) -> bool:
+        """Whether a client waits to be told."""
+        return bool(self._server.iserver.subscription_service.subscriptions)
+
     async def set(self, path: str, value: Any, status: int = GOOD) -> None:
         """Write a value, if it is another than before."""
         if self._last[path] != (value, status):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 QUEUED_RESULTS = 1000
 POLL_S = 0.02  # how soon results, states and the end are noticed
+LINGER_S = 0.5  # for subscriptions to publish the last results; few clients ask for a longer interval
 CLOSE_S = 5.0
 NO_ERROR = 0
 
@@ -91,6 +92,8 @@ class OpcuaServer(threading.Thread):
             while not self._is_closing:
                 await self._one_turn(nodes)
             await self._publish(nodes)
+            if nodes.has_subscribers:
+                await asyncio.sleep(LINGER_S)
         finally:
             await nodes.close()
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
@@ -140,6 +140,20 @@ def test_a_subscription_sees_every_result_of_200_parts_in_order(line: Line, emit
 
 async def _now(value: bool) -> bool:
     return value
+
+
+def test_the_last_results_of_a_run_are_still_published() -> None:
+    line = Line(OpcuaOutput(port=free_port()), print)
+
+    async def look(visitor: Visitor) -> tuple[list[str], list[str]]:
+        await visitor.subscribe_to_results()
+        ids = [line.write(number) for number in range(20)]
+        await asyncio.to_thread(line.close)
+        return ids, [event.ResultId for event in visitor.events]
+
+    with suppress(ConnectionError):  # which the client finds closed when it says good-bye
+        ids, seen = line.visit(look)
+    assert seen == ids
 
 
 def test_variables_show_the_latest_result_and_counters(line: Line) -> None:
