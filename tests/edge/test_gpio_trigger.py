@@ -6,12 +6,15 @@ test uses a simulated chip where there is one.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
+import gpiod
 import pydantic
 import pytest
 from edge_processes import wait_for
@@ -130,6 +133,16 @@ def test_a_file_that_is_no_chip_is_one_clear_line(tmp_path: Path) -> None:
     for path in (str(tmp_path / "file"), "/dev/null", str(tmp_path)):
         with pytest.raises(OutputError, match=r"^gpio .*, line 4: it cannot be used \(.*\)$"):
             open_output(path, "4", "high", False)
+
+
+def test_the_gpiod_that_is_installed_has_everything_we_call() -> None:
+    request = gpiod.LineRequest
+    inspect.signature(request.set_value).bind(None, "line", gpiod.line.Value.ACTIVE)
+    inspect.signature(request.wait_edge_events).bind(None, 0.1)
+    inspect.signature(request.read_edge_events).bind(None)
+    inspect.signature(request.release).bind(None)
+    inspect.signature(gpiod.Chip.request_lines).bind(None, {}, "consumer", 256)
+    assert {"timestamp_ns", "line_seqno"} <= {field.name for field in dataclasses.fields(gpiod.EdgeEvent)}
 
 
 def test_without_gpiod_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

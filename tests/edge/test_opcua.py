@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from typing import Any
 import pydantic
 import pytest
 from asyncua import Client, ua
+from conftest import child_environment
 from mosquitto import free_port
 from opcua_client import Visitor, until, visit
 from output_records import FRAME_BGR, an_inspection
@@ -214,6 +217,39 @@ def test_a_record_costs_the_loop_little_while_a_client_listens(line: Line) -> No
 
     line.visit(look)
     assert sorted(costs_ms)[100] < 0.5
+
+
+FROZEN = """
+import asyncio, sys
+from opcua_client import visit
+async def subscribe(visitor):
+    await visitor.subscribe_to_results()
+    print("ready", flush=True)
+    await asyncio.sleep(60)
+visit(sys.argv[1], subscribe)
+"""
+
+
+def test_a_client_that_hangs_holds_neither_the_loop_nor_another_client(line: Line) -> None:
+    environment = child_environment()
+    environment["PYTHONPATH"] += os.pathsep + str(ROOT / "tests")
+    command = [sys.executable, "-c", FROZEN, line.settings.endpoint]
+    frozen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True)
+    try:
+        assert frozen.stdout and frozen.stdout.readline() == "ready\n"
+        frozen.send_signal(signal.SIGSTOP)
+
+        async def look(visitor: Visitor) -> tuple[list[str], list[str]]:
+            await visitor.subscribe_to_results()
+            ids = [line.write(number) for number in range(300)]
+            await until(lambda: _now(len(visitor.events) >= 300))
+            return ids, [event.ResultId for event in visitor.events]
+
+        ids, seen = line.visit(look)
+        assert seen == ids
+    finally:
+        frozen.kill()
+        frozen.wait()
 
 
 # --- states
