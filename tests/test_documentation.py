@@ -24,6 +24,7 @@ from edge.manifest import BundleManifest, PackManifest
 from edge.outputs.database import Database, Entry, prepare
 from edge.outputs.database_sink import DatabaseSettings
 from edge.outputs.evidence import EvidenceOutput
+from edge.outputs.gpio_reject import RejectLine, RejectOutput
 from edge.outputs.http_output import HttpOutput
 from edge.outputs.mqtt import MqttSettings
 from edge.outputs.record_files import CsvOutput
@@ -141,7 +142,8 @@ def test_the_example_record_follows_the_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [DatabaseSettings, MqttSettings, WebhookSettings, HttpOutput, CsvOutput, EvidenceOutput]
+    "model",
+    [DatabaseSettings, MqttSettings, WebhookSettings, HttpOutput, CsvOutput, EvidenceOutput, RejectOutput, RejectLine],
 )
 def test_every_setting_of_an_output_is_explained(model: type[pydantic.BaseModel]) -> None:
     cells = re.findall(

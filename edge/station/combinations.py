@@ -36,12 +36,14 @@ def check_combinations(document: Document) -> None:
         _check_scheme(document, place, source)
         _check_only_live(document, place[:-1], source)
         _check_watch(document, place[:-1], source)
+        _check_trigger(document, place[:-1], source)
         _check_settings(document, place[:-1], source)
     _check_twins(document)
     _check_feedback(document)
     _check_same_place(document)
     _check_master_parts(document)
     _check_plc(document)
+    _check_reject_cameras(document)
 
 
 def sources(document: Document) -> Iterator[tuple[Where, str]]:
@@ -71,8 +73,14 @@ def _check_only_live(document: Document, camera: Where, source: str) -> None:
     for key in ONLY_LIVE:
         if document.get(*camera, *key):
             document.complain((*camera, *key), "is for live cameras; this source is a file or folder: leave it out")
-    if document.get(*camera, "trigger", "by") == "camera":
-        document.complain((*camera, "trigger", "by"), "a file or folder has no input line; expected software")
+
+
+def _check_trigger(document: Document, camera: Where, source: str) -> None:
+    """Only some devices can wait for a trigger; the others are looked at when one comes."""
+    for key in ("line", "fire"):
+        if document.get(*camera, "trigger", key) and maker(source) is None:
+            takers = "only genicam: and basler: cameras wait for triggers themselves"
+            document.complain((*camera, "trigger", key), f"{takers}; leave it out")
 
 
 def _check_watch(document: Document, camera: Where, source: str) -> None:
@@ -141,28 +149,38 @@ def _check_same_place(document: Document) -> None:
             document.complain(place, f"the same as {_named(document, first)}; give each output a place of its own")
 
 
+def camera_names(document: Document) -> list[str]:
+    """What records call the cameras that have a sound source."""
+    names = [(document.get(*place[:-1], "name"), source) for place, source in sources(document)]
+    return [name if isinstance(name, str) else redacted(source) for name, source in names]
+
+
+def _check_camera(document: Document, place: Where) -> None:
+    """What stands there, if anything, is the name of a camera."""
+    camera, names = document.get(*place), camera_names(document)
+    if isinstance(camera, str) and camera not in names:
+        document.complain(place, f"no camera is called {document.shown(place)}; there are: {', '.join(names)}")
+
+
 def _check_master_parts(document: Document) -> None:
     """Each is seen by a camera of this station, and it must be clear by which."""
-    parts, names = document.get("master_parts", "parts"), []
-    for place, source in sources(document):
-        name = document.get(*place[:-1], "name")
-        names.append(name if isinstance(name, str) else redacted(source))
+    parts, names = document.get("master_parts", "parts"), camera_names(document)
     for number, part in enumerate(parts if isinstance(parts, list) else []):
-        camera = part.get("camera") if isinstance(part, dict) else None
-        if camera is None and len(names) > 1:
-            document.complain(("master_parts", "parts", number), f"expected camera: one of {', '.join(names)}")
-        elif isinstance(camera, str) and camera not in names:
-            where: Where = ("master_parts", "parts", number, "camera")
-            document.complain(where, f"no camera of this station; expected {' or '.join(names)}; got {camera!r}")
+        place: Where = ("master_parts", "parts", number)
+        _check_camera(document, (*place, "camera"))
+        if isinstance(part, dict) and "camera" not in part and len(names) > 1:
+            document.complain(place, f"expected camera: one of {', '.join(names)}")
+
+
+def _check_reject_cameras(document: Document) -> None:
+    lines = document.get("outputs", "reject", "lines")
+    for number in range(len(lines) if isinstance(lines, list) else 0):
+        _check_camera(document, ("outputs", "reject", "lines", number, "camera"))
 
 
 def _check_plc(document: Document) -> None:
     """The camera that a PLC triggers is there, and every camera answers before the PLC's answer is due."""
-    place: Where = ("outputs", "modbus", "camera")
-    wanted = document.get(*place)
-    shown = [document.get(*at[:-1], "name") or redacted(source) for at, source in sources(document)]
-    if isinstance(wanted, str) and wanted not in shown:
-        document.complain(place, f"no camera is called {wanted!r}; there are: {', '.join(map(str, shown))}")
+    _check_camera(document, ("outputs", "modbus", "camera"))
     within_s = document.get("outputs", "modbus", "answer_within_s") or ANSWER_WITHIN_S
     for at, _ in sources(document) if document.get("outputs", "modbus") is not None else ():
         deadline: Where = (*at[:-1], "trigger", "deadline_s")

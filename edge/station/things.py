@@ -23,10 +23,18 @@ RECEIVER_FILES: tuple[Where, ...] = (
     *(("outputs", "mqtt", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
     *(("outputs", "webhook", name) for name in ("secret_file", "ca_file")),
     ("outputs", "http", "token_file"),
+    *(("outputs", "opcua", name) for name in ("password_file", "cert_file", "key_file")),
 )
 
 MAKER_PACKAGES = {"genicam": "harvesters", "basler": "pypylon"}
-PACKAGES = {"mqtt": ("paho", "station"), "http": ("prometheus_client", "station"), "modbus": ("pymodbus", "modbus")}
+# Output: the module it needs, and the extra that brings it.
+PACKAGES = {
+    "mqtt": ("paho", "station"),
+    "http": ("prometheus_client", "station"),
+    "modbus": ("pymodbus", "modbus"),
+    "opcua": ("asyncua", "opcua"),
+    "reject": ("gpiod", "gpio"),
+}
 
 
 def check_things(document: Document) -> None:
@@ -131,6 +139,10 @@ def _check_outputs(document: Document) -> None:
             continue
         what = "a file; name a folder" if is_folder else "a folder; name a file"
         document.complain(place, f"{document.shown(place)} is {what}")
+    clients: Where = ("outputs", "opcua", "clients_folder")
+    path = document.path(clients)
+    if path and not path.is_dir():
+        document.complain(clients, f"no such folder: {document.shown(clients)}")
 
 
 def _check_receivers(document: Document) -> None:

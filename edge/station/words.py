@@ -18,6 +18,8 @@ SPECIAL = {
     "pixel_format": "a name such as Mono8 or BayerRG8",
     "name": NAME,
     "host": "a host name or an IP address, without scheme and port",
+    "chip": "a GPIO chip such as gpiochip0",
+    "line": "the number of a GPIO line, or its name",
 }
 PLAIN: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 PLAIN[pydantic.SecretStr] = "text"

@@ -254,7 +254,37 @@ def test_each_of_these_is_refused_without_looking_around(case: str, folder: Path
     assert line.startswith(start)
 
 
+ALONE |= {
+    "OPC UA for everybody": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, opcua: {host: 0.0.0.0}"),
+        "3: outputs.opcua: 0.0.0.0 can be reached from elsewhere: give `cert_file` and `key_file`,",
+    ),
+    "a GPIO line of nobody": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1, camera: left}]}"),
+        "3: outputs.reject.lines[0].camera: no camera is called left; there are: /",
+    ),
+    "half a GPIO line": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1.5}]}"),
+        "3: outputs.reject.lines[0].line: expected the number of a GPIO line, or its name; got 1.5",
+    ),
+    "a verdict that there is not": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1, verdicts: [bad]}]}"),
+        "3: outputs.reject.lines[0].verdicts[0]: expected one of good, defect, no_verdict; got 'bad'",
+    ),
+}
 AROUND = {
+    "no folder of clients": (
+        LEAST.replace(
+            "{file: '-'}", "{file: '-'}, opcua: {cert_file: text.txt, key_file: text.txt, clients_folder: x}"
+        ),
+        "3: outputs.opcua.clients_folder: no such folder: x",
+        "",
+    ),
+    "no key": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, opcua: {cert_file: text.txt, key_file: gone.pem}"),
+        "3: outputs.opcua.key_file: no such file: gone.pem",
+        "",
+    ),
     "no bundle": (LEAST.replace("bundle: bundle", "bundle: empty"), "1: bundle: ", "is not a bundle"),
     "no graph": (LEAST + "runtime: {backend: onnxruntime, precision: fp32}", "", ""),
     "classes of nobody": (LEAST + "classes: text.txt", "4: classes: ", "class store"),
@@ -311,14 +341,15 @@ master_parts:
 def test_master_parts_are_seen_by_a_camera_of_the_station(folder: Path) -> None:
     assert found(folder, MASTERS, look_around=False) == [
         "6: master_parts.parts[0]: expected camera: one of left, right",
-        "7: master_parts.parts[1].camera: no camera of this station; expected left or right; got 'top'",
+        "7: master_parts.parts[1].camera: no camera is called 'top'; there are: left, right",
         "9: master_parts.parts[3]: a good part has no defect_class; leave it out, or expect: defect",
     ]
 
 
-def test_a_folder_has_no_input_line(folder: Path) -> None:
-    (line,) = found(folder, LEAST.replace("source: pictures", "source: pictures, trigger: {by: camera}"))
-    assert line == "2: cameras[0].trigger.by: a file or folder has no input line; expected software"
+@pytest.mark.parametrize("given", ["by: camera, line: Line1", "fire: true"])
+def test_only_some_devices_wait_for_triggers(folder: Path, given: str) -> None:
+    (line,) = found(folder, LEAST.replace("source: pictures", f"source: pictures, trigger: {{{given}}}"))
+    assert re.match(r"2: cameras\[0\].trigger.(line|fire): only genicam: and basler: cameras wait for triggers", line)
 
 
 def test_a_graph_that_the_bundle_does_not_have_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,6 +444,8 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     either_or = copy.deepcopy(shown)
     del either_or["outputs"]["mqtt"]["password_file"], either_or["outputs"]["webhook"]["secret_file"]
     del either_or["outputs"]["http"]["token_file"]
+    del either_or["outputs"]["opcua"]["password_file"]
+    del either_or["cameras"][0]["trigger"]["line"]
     either_or["outputs"]["mqtt"]["tls"] = True  # certificates need it
     station = Station.model_validate(either_or)
     assert keys_of(shown) == {".".join(key) for key in keys_of_model(Station)}
@@ -420,7 +453,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     given = station.cameras[0].faults
     assert given.model_copy(update={"size_px": None}) == camera
     assert station.cameras[0].lost_after_s == CameraEntry(source="0").lost_after_s
-    for name in ("database", "mqtt", "webhook", "http", "modbus"):
+    for name in ("database", "mqtt", "webhook", "http", "modbus", "opcua", "reject"):
         output = getattr(station.outputs, name)
         defaults = {key: f.default for key, f in type(output).model_fields.items() if f.default and not f.is_required()}
         assert {key: getattr(output, key) for key in defaults} == defaults
