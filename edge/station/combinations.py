@@ -159,7 +159,7 @@ def _check_camera(document: Document, place: Where) -> None:
     """What stands there, if anything, is the name of a camera."""
     camera, names = document.get(*place), camera_names(document)
     if isinstance(camera, str) and camera not in names:
-        document.complain(place, f"no camera is called {document.shown(place)}; there are: {', '.join(names)}")
+        document.complain(place, f"no camera is called {document.shown(place)!r}; there are: {', '.join(names)}")
 
 
 def _check_master_parts(document: Document) -> None:

@@ -31,6 +31,7 @@ from edge.outputs import opcua_space as space
 from edge.outputs.opcua import OpcuaOutput
 from edge.result import Trigger
 from edge.station.control import Asked, Control
+from edge.station.master_parts import MasterParts, MasterPartSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT = f"{space.RESULTS}.left"
@@ -388,6 +389,9 @@ def test_a_single_job_is_a_trigger_and_its_result_carries_its_numbers(triggered:
     line.visit(look)
 
 
+MASTERS = MasterPartSettings.model_validate({"parts": [{"name": "good-1", "expect": "good"}]})
+
+
 def _strings(*texts: str) -> ua.Variant:
     return ua.Variant(list(texts), ua.VariantType.String, is_array=True)
 
@@ -406,10 +410,9 @@ def test_what_a_job_cannot_honour_is_refused_with_a_reason(triggered: Line) -> N
         line.control.pause("page")
         status, why = await refused(visitor, start, "", "", "", "", _strings())
         assert status == "BadInvalidState" and "paused by page" in why
-        line.control.require(lambda: "show the master parts first")
+        MasterParts(MASTERS, ["left"], "bundle", line.control, pytest.fail)
         status, why = await refused(visitor, f"{space.MACHINE}.SelectModeAutomatic")
-        assert (status, why) == ("BadInvalidState", "not armed: show the master parts first")
-        line.control.require(lambda: None)
+        assert (status, why) == ("BadInvalidState", "not armed: master parts to be shown first: good-1")
         assert line.triggers == []
 
     line.visit(look)

@@ -261,7 +261,7 @@ ALONE |= {
     ),
     "a GPIO line of nobody": (
         LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1, camera: left}]}"),
-        "3: outputs.reject.lines[0].camera: no camera is called left; there are: /",
+        "3: outputs.reject.lines[0].camera: no camera is called 'left'; there are: /",
     ),
     "half a GPIO line": (
         LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1.5}]}"),
