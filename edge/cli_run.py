@@ -37,8 +37,9 @@ class OnePerLine(click.types.StringParamType):
     multiple=True,
     type=OnePerLine(),
     envvar="ODDKIND_SOURCE",
-    help="Camera number, /dev/videoN, rtsp:// or http:// (MJPEG) address, video file, picture or folder of pictures; "
-    "once for each camera. Or in ODDKIND_SOURCE, one a line, which keeps a password off the process list.",
+    help="Camera number, /dev/videoN, rtsp:// or http:// (MJPEG) address, genicam:ID, basler:SERIAL, video file, "
+    "picture or folder of pictures; once for each camera. Or in ODDKIND_SOURCE, one a line, which keeps a password off "
+    "the process list.",
 )
 @classes_option
 @click.option("--out", default="-", show_default=True, metavar="FILE|-", help="Append records here; -: stdout.")
@@ -135,7 +136,7 @@ def _from_flags(
         pictures = AnnotatedOutput(folder=annotated, keep=keep_annotated) if annotated else None
         cameras = [CameraEntry(source=s, lost_after_s=lost_after_s, wait_for_camera=wait_for_camera) for s in sources]
         rows = DatabaseSettings(file=database) if database else None
-        outputs = Outputs(records=RecordsOutput(file=Path(out)), annotated=pictures, database=rows)
+        outputs = Outputs(records=RecordsOutput(file=Path(out), queue_records=0), annotated=pictures, database=rows)
         return Station(
             bundle=bundle,
             classes=classes_path,

@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
+MAKERS = ("genicam", "basler")  # `genicam:ID`: machine vision cameras, each reached through a package of its own
 EXPECTED = (
-    f"a camera number, /dev/videoN, {', '.join(f'{s}://' for s in URL_SCHEMES)}, a video file or a picture folder"
+    f"a camera number, /dev/videoN, {', '.join(f'{s}://' for s in URL_SCHEMES)}, genicam:ID, basler:SERIAL, "
+    "a video file or a picture folder"
 )
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -24,7 +26,18 @@ def url_scheme(source: str) -> str | None:
 
 def is_live(source: str) -> bool:
     """Whether `source` is a camera or a stream, which sends at its own pace, and not a file or folder."""
-    return source.isdecimal() or is_device(source) or url_scheme(source) is not None
+    return source.isdecimal() or is_device(source) or maker(source) is not None or url_scheme(source) is not None
+
+
+def maker(source: str) -> str | None:
+    """`genicam` of `genicam:ID`, in lower case; None when `source` is no machine vision camera."""
+    word, colon, rest = source.partition(":")
+    return word.lower() if colon and word.lower() in MAKERS and not rest.startswith("//") else None
+
+
+def maker_id(source: str) -> str:
+    """`ID` of `genicam:ID`; empty for the only camera there is."""
+    return source.partition(":")[2].strip()
 
 
 def is_device(source: str) -> bool:

@@ -13,27 +13,35 @@ from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
+from edge.cameras.device import SOFTWARE
 from edge.cameras.frames import Camera, Due, Frame, Frames, NoFrame
+from edge.cameras.gpio_trigger import GpioTrigger
 from edge.notify import Notify
 from edge.result import Provenance
 from edge.station.control import Asked, Control
 from edge.station.parts import StationPart
 
+LineName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z]\w{0,39}$")]
 POLL_S = 0.1  # how soon a stop is noticed while no trigger comes
 
 
 class TriggerSettings(StationPart):
-    """One verdict a part. by: `software` (page, command line, MQTT, PLC) or `camera`, the device's own input line.
+    """One verdict a part. by: `software` (page, command line, MQTT, PLC, GPIO) or `camera`, by an input of its own.
 
-    deadline_s: from trigger to verdict. queue: triggers that may wait; one more is an overrun. delay_s: from the
-    trigger to the moment the part is in view; a picture grabbed before is not taken.
+    line: that input, such as Line1. fire: the device waits until we fire it; otherwise it runs freely and the first
+    picture after the trigger is taken. gpio: a sensor whose edges are triggers too. deadline_s: from trigger to
+    verdict. queue: triggers that may wait; one more is an overrun. delay_s: from the trigger to the moment the part is
+    in view; a picture grabbed before is not taken.
     """
 
     by: Literal["software", "camera"] = "software"
+    line: LineName | None = None
+    fire: bool = False
+    gpio: GpioTrigger | None = None
     deadline_s: float = pydantic.Field(default=1.0, ge=0.01, le=3600)
     queue: int = pydantic.Field(default=8, ge=1, le=1000)
     delay_s: float = pydantic.Field(default=0.0, ge=0, le=3600)
@@ -42,7 +50,16 @@ class TriggerSettings(StationPart):
     def _fits_together(self) -> TriggerSettings:
         if self.delay_s >= self.deadline_s:
             raise ValueError(f"delay_s {self.delay_s:g} is not less than deadline_s {self.deadline_s:g}")
+        if (self.by == "camera") != (self.line is not None):
+            raise ValueError("by: camera and the line of the camera, such as line: Line1, belong together")
+        if self.by == "camera" and (self.fire or self.gpio or self.delay_s):
+            raise ValueError("by: camera goes without fire, gpio and delay_s: the camera's own line says when")
         return self
+
+    @property
+    def source(self) -> str | None:
+        """What the device is told to wait for; None: it runs freely."""
+        return SOFTWARE if self.fire else self.line
 
 
 @dataclass(frozen=True)
@@ -54,18 +71,13 @@ class _Pending:
 
 
 class TriggeredCamera(Camera):
-    """`camera` as triggers of `control` ask for it; it keeps the camera's name, and closes it.
-
-    fires: the device waits until we fire it, and does not run freely.
-    """
+    """`camera` as triggers of `control` ask for it; it keeps the camera's name, and closes it."""
 
     is_triggered = True
 
-    def __init__(
-        self, camera: Camera, settings: TriggerSettings, control: Control, notify: Notify, fires: bool = False
-    ) -> None:
+    def __init__(self, camera: Camera, settings: TriggerSettings, control: Control, notify: Notify) -> None:
         self.name = camera.name
-        self._camera, self._settings, self._control, self._fires = camera, settings, control, fires
+        self._camera, self._settings, self._control = camera, settings, control
         self._pictures: Pictures = NewestPicture(camera, notify) if camera.is_live else PictureInTurn(camera)
         self._pending: deque[_Pending] = deque()
         self._changed = threading.Condition()
@@ -117,7 +129,7 @@ class TriggeredCamera(Camera):
             return self._nothing(pending, f"overrun: {self._settings.queue} triggers were waiting already")
         if not self._control.inspects(self.name):
             return self._nothing(pending, f"paused: {self._control.status.reason}")
-        if self._fires and not self._camera.fire():
+        if self._settings.fire and not self._camera.fire():
             return self._nothing(pending, self._camera.trouble or "camera lost: it cannot be fired")
         in_view_at_s = due.asked_at_s + self._settings.delay_s
         found = self._pictures.after(in_view_at_s, due.deadline_at_s, stop)

@@ -12,11 +12,14 @@ import pydantic
 
 from edge.notify import Notify
 from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
+from edge.outputs.evidence import EvidenceOutput
+from edge.outputs.gpio_reject import RejectOutput
 from edge.outputs.http_output import HttpOutput
 from edge.outputs.modbus import ModbusOutput
 from edge.outputs.mqtt import MqttSettings
+from edge.outputs.opcua import OpcuaOutput
 from edge.outputs.outbox import ReceiverOutput
-from edge.outputs.record_files import RecordsOutput
+from edge.outputs.record_files import CsvOutput, RecordsOutput
 from edge.outputs.sinks import AnnotatedOutput, Output, Sink
 from edge.outputs.webhook import WebhookSettings
 from edge.station.control import Control
@@ -26,7 +29,7 @@ SHOWS_ONLY = {"http"}  # keeps no record: a station with nothing else would insp
 
 
 class Outputs(StationPart):
-    """Where records and pictures go; at least one that keeps them. They are opened, and written, in this order."""
+    """Where records and pictures go; at least one that keeps them. Opened and written in this order, `reject` first."""
 
     records: RecordsOutput | None = None
     annotated: AnnotatedOutput | None = None
@@ -35,6 +38,10 @@ class Outputs(StationPart):
     webhook: WebhookSettings | None = None
     http: HttpOutput | None = None
     modbus: ModbusOutput | None = None
+    csv: CsvOutput | None = None
+    evidence: EvidenceOutput | None = None
+    opcua: OpcuaOutput | None = None
+    reject: RejectOutput | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_not_empty(self) -> Outputs:
@@ -58,7 +65,8 @@ class Outputs(StationPart):
 
     def open(self, cameras: Sequence[str], notify: Notify, control: Control) -> Iterator[Sink]:
         """Sinks, each opened when it is asked for, so that the caller can close those before it."""
-        for output in self.given:
+        # Rejects first: their delay counts from the age that a record had, and the others take their time.
+        for output in sorted(self.given, key=lambda output: not isinstance(output, RejectOutput)):
             if isinstance(output, DatabaseSettings):
                 yield DatabaseSink(output, notify, [receiver.open(control) for receiver in self.receivers])
             elif isinstance(output, Output):

@@ -8,17 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.cameras.address import EXPECTED, URL_SCHEMES, identity, is_live, redacted, url_scheme
+from edge.cameras.address import EXPECTED, URL_SCHEMES, identity, is_device, is_live, maker, redacted, url_scheme
 from edge.outputs.modbus import ANSWER_WITHIN_S
 from edge.station.yaml_file import Document, Where, dotted
 
 # Of a file or folder they mean nothing.
 ONLY_LIVE: tuple[Where, ...] = (("lost_after_s",), ("wait_for_camera",), ("faults", "frozen_after_s"))
+# Which settings each kind of camera takes; of V4L2 drivers a gain has no unit.
+SETTINGS = {
+    "genicam": {"producer", "exposure_us", "gain_db", "roi_xywh", "pixel_format"},
+    "basler": {"exposure_us", "gain_db", "roi_xywh", "pixel_format"},
+    "V4L2": {"exposure_us", "roi_xywh", "pixel_format"},
+}
 PLACES: tuple[Where, ...] = (
     ("outputs", "records", "file"),
     ("outputs", "annotated", "folder"),
     ("outputs", "database", "file"),
     ("master_parts", "file"),
+    ("outputs", "csv", "file"),
+    ("outputs", "evidence", "folder"),
 )
 
 
@@ -27,11 +35,15 @@ def check_combinations(document: Document) -> None:
     for place, source in sources(document):
         _check_scheme(document, place, source)
         _check_only_live(document, place[:-1], source)
+        _check_watch(document, place[:-1], source)
+        _check_trigger(document, place[:-1], source)
+        _check_settings(document, place[:-1], source)
     _check_twins(document)
     _check_feedback(document)
     _check_same_place(document)
     _check_master_parts(document)
     _check_plc(document)
+    _check_reject_cameras(document)
 
 
 def sources(document: Document) -> Iterator[tuple[Where, str]]:
@@ -56,13 +68,49 @@ def _check_scheme(document: Document, place: Where, source: str) -> None:
 
 
 def _check_only_live(document: Document, camera: Where, source: str) -> None:
-    if is_live(source):
+    if is_live(source) or document.get(*camera, "watch") is True:
         return
     for key in ONLY_LIVE:
         if document.get(*camera, *key):
             document.complain((*camera, *key), "is for live cameras; this source is a file or folder: leave it out")
-    if document.get(*camera, "trigger", "by") == "camera":
-        document.complain((*camera, "trigger", "by"), "a file or folder has no input line; expected software")
+
+
+def _check_trigger(document: Document, camera: Where, source: str) -> None:
+    """Only some devices can wait for a trigger; the others are looked at when one comes."""
+    for key in ("line", "fire"):
+        if document.get(*camera, "trigger", key) and maker(source) is None:
+            takers = "only genicam: and basler: cameras wait for triggers themselves"
+            document.complain((*camera, "trigger", key), f"{takers}; leave it out")
+
+
+def _check_watch(document: Document, camera: Where, source: str) -> None:
+    watch, existing = (*camera, "watch"), (*camera, "watch_existing")
+    if document.get(*watch) is True and is_live(source):
+        document.complain(watch, "is for a folder; this source is a camera: leave it out")
+    if document.get(*existing) is True and document.get(*watch) is not True:
+        document.complain(existing, "means nothing without watch: true")
+
+
+def _check_settings(document: Document, camera: Where, source: str) -> None:
+    """What a source that has no such setting, or no setting at all, is asked for."""
+    kind = "V4L2" if source.isdecimal() or is_device(source) else maker(source)
+    settings = document.get(*camera, "device")
+    for key in settings if isinstance(settings, dict) else ():
+        place: Where = (*camera, "device", key)
+        takers = [name for name, keys in SETTINGS.items() if key in keys]
+        if takers and kind not in takers:
+            what = f"a {kind} camera" if kind else "this source"
+            document.complain(place, f"{what} has no such setting, only {' and '.join(takers)} cameras: leave it out")
+    if kind == "V4L2":
+        _check_v4l2(document, (*camera, "device"))
+
+
+def _check_v4l2(document: Document, device: Where) -> None:
+    word, region = (document.get(*device, key) for key in ("pixel_format", "roi_xywh"))
+    if isinstance(word, str) and len(word) != 4:
+        document.complain((*device, "pixel_format"), "of V4L2 cameras has four characters, such as MJPG or YUYV")
+    if isinstance(region, list) and region[:2] != [0, 0]:
+        document.complain((*device, "roi_xywh"), "of V4L2 cameras is a picture size: [0, 0, width, height]")
 
 
 def _check_twins(document: Document) -> None:
@@ -82,12 +130,14 @@ def _check_twins(document: Document) -> None:
 
 
 def _check_feedback(document: Document) -> None:
-    place: Where = ("outputs", "annotated", "folder")
-    folder = document.path(place)
-    for source_place, source in sources(document):
-        inside = folder and not is_live(source) and folder.resolve().is_relative_to(Path(source).resolve())
-        if inside:
-            document.complain(place, f"lies in the folder of {_named(document, source_place)}: it would be inspected")
+    for place in PLACES:
+        folder = document.path(place) if place[-1] == "folder" else None
+        for source_place, source in sources(document):
+            inside = folder and not is_live(source) and folder.resolve().is_relative_to(Path(source).resolve())
+            if inside:
+                document.complain(
+                    place, f"lies in the folder of {_named(document, source_place)}: it would be inspected"
+                )
 
 
 def _check_same_place(document: Document) -> None:
@@ -99,28 +149,38 @@ def _check_same_place(document: Document) -> None:
             document.complain(place, f"the same as {_named(document, first)}; give each output a place of its own")
 
 
+def camera_names(document: Document) -> list[str]:
+    """What records call the cameras that have a sound source."""
+    names = [(document.get(*place[:-1], "name"), source) for place, source in sources(document)]
+    return [name if isinstance(name, str) else redacted(source) for name, source in names]
+
+
+def _check_camera(document: Document, place: Where) -> None:
+    """What stands there, if anything, is the name of a camera."""
+    camera, names = document.get(*place), camera_names(document)
+    if isinstance(camera, str) and camera not in names:
+        document.complain(place, f"no camera is called {document.shown(place)}; there are: {', '.join(names)}")
+
+
 def _check_master_parts(document: Document) -> None:
     """Each is seen by a camera of this station, and it must be clear by which."""
-    parts, names = document.get("master_parts", "parts"), []
-    for place, source in sources(document):
-        name = document.get(*place[:-1], "name")
-        names.append(name if isinstance(name, str) else redacted(source))
+    parts, names = document.get("master_parts", "parts"), camera_names(document)
     for number, part in enumerate(parts if isinstance(parts, list) else []):
-        camera = part.get("camera") if isinstance(part, dict) else None
-        if camera is None and len(names) > 1:
-            document.complain(("master_parts", "parts", number), f"expected camera: one of {', '.join(names)}")
-        elif isinstance(camera, str) and camera not in names:
-            where: Where = ("master_parts", "parts", number, "camera")
-            document.complain(where, f"no camera of this station; expected {' or '.join(names)}; got {camera!r}")
+        place: Where = ("master_parts", "parts", number)
+        _check_camera(document, (*place, "camera"))
+        if isinstance(part, dict) and "camera" not in part and len(names) > 1:
+            document.complain(place, f"expected camera: one of {', '.join(names)}")
+
+
+def _check_reject_cameras(document: Document) -> None:
+    lines = document.get("outputs", "reject", "lines")
+    for number in range(len(lines) if isinstance(lines, list) else 0):
+        _check_camera(document, ("outputs", "reject", "lines", number, "camera"))
 
 
 def _check_plc(document: Document) -> None:
     """The camera that a PLC triggers is there, and every camera answers before the PLC's answer is due."""
-    place: Where = ("outputs", "modbus", "camera")
-    wanted = document.get(*place)
-    shown = [document.get(*at[:-1], "name") or redacted(source) for at, source in sources(document)]
-    if isinstance(wanted, str) and wanted not in shown:
-        document.complain(place, f"no camera is called {wanted!r}; there are: {', '.join(map(str, shown))}")
+    _check_camera(document, ("outputs", "modbus", "camera"))
     within_s = document.get("outputs", "modbus", "answer_within_s") or ANSWER_WITHIN_S
     for at, _ in sources(document) if document.get("outputs", "modbus") is not None else ():
         deadline: Where = (*at[:-1], "trigger", "deadline_s")

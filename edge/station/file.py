@@ -1,7 +1,7 @@
 """What a station is: cameras, bundle, runtime and outputs, as its YAML file says or as the flags of `run` do.
 
-Every key of a station file is a field here, in `edge.cameras.faults` or in the model of an output, see
-`edge.outputs.station_outputs`.
+Every key of a station file is a field here, in `edge.cameras.device`, in `edge.cameras.faults` or in the model of an
+output, see `edge.outputs.station_outputs`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import pydantic
 
 from edge.cameras.address import EXPECTED, is_live, redacted
+from edge.cameras.device import DeviceSettings
 from edge.cameras.faults import FaultLimits
 from edge.cameras.live import LOST_AFTER_S
 from edge.cameras.triggered import TriggerSettings
@@ -35,6 +36,7 @@ def _as_source(value: Any, info: pydantic.ValidationInfo) -> Any:
 class CameraEntry(StationPart):
     """One camera. name: what records and messages call it, by default its address without the password.
 
+    watch: a folder whose new pictures are inspected as they come; watch_existing: those that are there already too.
     trigger: one verdict for each part that is announced; without it every picture is judged.
     """
 
@@ -42,13 +44,16 @@ class CameraEntry(StationPart):
     name: Name | None = None
     lost_after_s: float = pydantic.Field(default=LOST_AFTER_S, ge=0.1, le=LONGEST_LOST_AFTER_S)
     wait_for_camera: bool = False
+    watch: bool = False
+    watch_existing: bool = False
+    device: DeviceSettings = DeviceSettings()
     faults: FaultLimits = FaultLimits()
     trigger: TriggerSettings | None = None
 
     @property
     def is_live(self) -> bool:
-        """Whether it sends at its own pace."""
-        return is_live(self.source)
+        """Whether it sends at its own pace, and never ends by itself."""
+        return is_live(self.source) or self.watch
 
     @property
     def shown(self) -> str:

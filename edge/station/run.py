@@ -9,8 +9,9 @@ from pathlib import Path
 from edge.cameras.address import identity
 from edge.cameras.faults import FaultWatch
 from edge.cameras.frames import Camera
+from edge.cameras.gpio_trigger import EdgeWatch
 from edge.cameras.line_triggered import LineTriggeredCamera
-from edge.cameras.sources import open_camera
+from edge.cameras.sources import open_camera, watch_folder
 from edge.cameras.triggered import TriggeredCamera
 from edge.errors import UsageError
 from edge.inspector import Inspector
@@ -44,18 +45,21 @@ def run_station(station: Station, notify: Notify = say, watch_faults: bool = Tru
         watches = [_watch(entry, camera, notify) for entry, camera in zip(s.cameras, cameras, strict=True)]
         manager = opened.enter_context(ServiceManager.of_environment(notify))
         looked_for = watches if watch_faults else ()
+        for entry, camera in zip(s.cameras, cameras, strict=True):
+            if edges := _edges(entry, camera, control, notify):
+                opened.enter_context(edges)
         return run(cameras, inspector, sinks, s.max_frames, stop, s.always_type, notify, looked_for, manager, control)
 
 
 def refuse_feedback(station: Station) -> None:
-    """UsageError when the next run would inspect this run's annotated frames as if they were parts."""
-    annotated = station.outputs.annotated
+    """UsageError when the next run would inspect pictures that this run keeps as if they were parts."""
+    annotated, evidence = station.outputs.annotated, station.outputs.evidence
+    kept = {"annotated pictures": annotated and annotated.folder, "evidence": evidence and evidence.folder}
     for entry in station.cameras:
         source = Path(entry.source)
-        if annotated and source.is_dir() and annotated.folder.resolve().is_relative_to(source.resolve()):
-            raise UsageError(
-                f"annotated pictures: {annotated.folder} lies in the source folder {source}; choose another folder"
-            )
+        for what, folder in kept.items():
+            if folder and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+                raise UsageError(f"{what}: {folder} lies in the source folder {source}; choose another folder")
 
 
 def refuse_twins(station: Station) -> None:
@@ -69,12 +73,31 @@ def refuse_twins(station: Station) -> None:
 
 
 def _open(entry: CameraEntry, control: Control, notify: Notify) -> Camera:
-    camera = open_camera(entry.source, entry.lost_after_s, entry.wait_for_camera)
+    e = entry
+    if e.watch:
+        camera = watch_folder(e.source, e.lost_after_s, e.wait_for_camera, e.watch_existing)
+    else:
+        camera = _open_source(entry)
     camera.name = entry.name or camera.name
     if entry.trigger is None:
         return camera
     triggered = TriggeredCamera if entry.trigger.by == "software" else LineTriggeredCamera
     return triggered(camera, entry.trigger, control, notify)
+
+
+def _open_source(entry: CameraEntry) -> Camera:
+    """A camera that its own line triggers shows a part in every picture: all of them are handed over."""
+    e, trigger = entry, entry.trigger
+    source = trigger.source if trigger else None
+    keep = trigger.queue if trigger and trigger.by == "camera" else 1
+    return open_camera(e.source, e.lost_after_s, e.wait_for_camera, e.device, source, keep)
+
+
+def _edges(entry: CameraEntry, camera: Camera, control: Control, notify: Notify) -> EdgeWatch | None:
+    """A sensor of this camera, if it has one."""
+    if entry.trigger is None or entry.trigger.gpio is None:
+        return None
+    return EdgeWatch(entry.trigger.gpio, lambda: control.trigger("gpio", camera.name), notify)
 
 
 def _watch(entry: CameraEntry, camera: Camera, notify: Notify) -> FaultWatch:

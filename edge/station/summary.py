@@ -42,13 +42,16 @@ def _camera(entry: CameraEntry) -> str:
     name = f"{entry.name}: " if entry.name else ""
     limits = entry.faults.for_source(entry.is_live)
     lost = [f"lost after {entry.lost_after_s:g} s"] * entry.is_live
+    watched = ["new pictures as they come" + (", and those there already" * entry.watch_existing)] * entry.watch
+    device = [entry.device.in_words()] if entry.device.in_words() else []
     waits = ["waited for at the start"] * entry.wait_for_camera
     frozen = [f"frozen after {limits.frozen_after_s:g} s"] if limits.frozen_after_s else []
     dark = [f"dark below {limits.dark_below:g}"] if limits.dark_below else []
     bright = [f"overexposed above {limits.bright_above:g}"] if (limits.bright_above or 255) < 255 else []
     size = [f"{limits.size_px[0]} x {limits.size_px[1]} px"] if limits.size_px else []
     asked = [f"one verdict a trigger within {entry.trigger.deadline_s:g} s"] if entry.trigger else []
-    return ", ".join([f"{name}{redacted(entry.source)}", *asked, *lost, *waits, *frozen, *dark, *bright, *size])
+    source = f"{name}{redacted(entry.source)}"
+    return ", ".join([source, *asked, *watched, *device, *lost, *waits, *frozen, *dark, *bright, *size])
 
 
 def _end(station: Station) -> str:

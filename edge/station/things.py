@@ -9,22 +9,32 @@ from pathlib import Path
 
 from edge.backend import is_installed
 from edge.bundle import Bundle
-from edge.cameras.address import is_device, is_live
+from edge.cameras.address import is_device, is_live, maker
+from edge.cameras.genicam import producer_file
 from edge.class_store import read_class_store
 from edge.errors import OddkindError
 from edge.manifest import graph_key
 from edge.notify import one_line
 from edge.pictures import PICTURE_SUFFIXES, iter_picture_paths
-from edge.station.combinations import sources
+from edge.station.combinations import PLACES, sources
 from edge.station.yaml_file import Document, Where
 
 RECEIVER_FILES: tuple[Where, ...] = (
     *(("outputs", "mqtt", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
     *(("outputs", "webhook", name) for name in ("secret_file", "ca_file")),
     ("outputs", "http", "token_file"),
+    *(("outputs", "opcua", name) for name in ("password_file", "cert_file", "key_file")),
 )
 
-PACKAGES = {"mqtt": ("paho", "station"), "http": ("prometheus_client", "station"), "modbus": ("pymodbus", "modbus")}
+MAKER_PACKAGES = {"genicam": "harvesters", "basler": "pypylon"}
+# Output: the module it needs, and the extra that brings it.
+PACKAGES = {
+    "mqtt": ("paho", "station"),
+    "http": ("prometheus_client", "station"),
+    "modbus": ("pymodbus", "modbus"),
+    "opcua": ("asyncua", "opcua"),
+    "reject": ("gpiod", "gpio"),
+}
 
 
 def check_things(document: Document) -> None:
@@ -91,28 +101,48 @@ def _check_source(document: Document, place: Where, source: str) -> None:
     if is_device(source):
         if not _is_there(Path(source)) and not waits:
             document.complain(place, f"no such device: {shown}; plug it in, or set wait_for_camera: true")
+    elif kind := maker(source):
+        _check_maker(document, place, kind)
     elif is_live(source):
         return
+    elif document.get(*place[:-1], "watch") is True:
+        _check_watched(document, place, Path(source), waits)
     elif not _is_there(Path(source)):
         document.complain(place, f"no such file or folder: {shown}")
     elif Path(source).is_dir() and not any(islice(iter_picture_paths(Path(source)), 1)):
         document.complain(place, f"no pictures in this folder: {shown} ({', '.join(sorted(PICTURE_SUFFIXES))})")
 
 
+def _check_maker(document: Document, place: Where, kind: str) -> None:
+    if find_spec(MAKER_PACKAGES[kind]) is None:
+        document.complain(place, f"{MAKER_PACKAGES[kind]} is not installed here; pip install 'oddkind[{kind}]'")
+    if kind == "genicam":
+        given: Where = (*place[:-1], "device", "producer")
+        try:
+            producer_file(document.path(given))
+        except OddkindError as exc:
+            document.complain(given if document.path(given) else place, one_line(exc))
+
+
+def _check_watched(document: Document, place: Where, folder: Path, waits: bool) -> None:
+    if folder.is_file():
+        document.complain(place, f"{document.shown(place)} is a file; only a folder can be watched")
+    elif not _is_there(folder) and not waits:
+        document.complain(place, f"no such folder: {document.shown(place)}; make it, or set wait_for_camera: true")
+
+
 def _check_outputs(document: Document) -> None:
     """Only what can be seen without writing anything."""
-    records: Where = ("outputs", "records", "file")
-    path = document.path(records)
-    if path and document.get(*records) != "-" and path.is_dir():
-        document.complain(records, f"{document.shown(records)} is a folder; name a file")
-    annotated: Where = ("outputs", "annotated", "folder")
-    path = document.path(annotated)
-    if path and path.exists() and not path.is_dir():
-        document.complain(annotated, f"{document.shown(annotated)} is a file; name a folder")
-    database: Where = ("outputs", "database", "file")
-    path = document.path(database)
-    if path and path.is_dir():
-        document.complain(database, f"{document.shown(database)} is a folder; name a file")
+    for place in PLACES:
+        path, is_folder = document.path(place), place[-1] == "folder"
+        if path is None or not _is_there(path) or document.get(*place) == "-" or path.is_dir() == is_folder:
+            continue
+        what = "a file; name a folder" if is_folder else "a folder; name a file"
+        document.complain(place, f"{document.shown(place)} is {what}")
+    clients: Where = ("outputs", "opcua", "clients_folder")
+    path = document.path(clients)
+    if path and not path.is_dir():
+        document.complain(clients, f"no such folder: {document.shown(clients)}")
 
 
 def _check_receivers(document: Document) -> None:

@@ -13,7 +13,14 @@ from edge.station.yaml_file import Document, Where
 
 NAME = "1 to 60 letters, digits, spaces, '.', ':', '_' or '-', a letter or digit first"
 # Texts that are not any text.
-SPECIAL = {"source": EXPECTED, "name": NAME, "host": "a host name or an IP address, without scheme and port"}
+SPECIAL = {
+    "source": EXPECTED,
+    "pixel_format": "a name such as Mono8 or BayerRG8",
+    "name": NAME,
+    "host": "a host name or an IP address, without scheme and port",
+    "chip": "a GPIO chip such as gpiochip0",
+    "line": "the number of a GPIO line, or its name",
+}
 PLAIN: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 PLAIN[pydantic.SecretStr] = "text"
 

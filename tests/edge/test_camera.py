@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from mjpeg_server import MjpegServer, plain_frame
 
 from edge.cameras import live as live_camera
-from edge.cameras.address import identity, is_device, is_live, redacted, url_scheme
+from edge.cameras.address import identity, is_device, is_live, maker, maker_id, redacted, url_scheme
+from edge.cameras.device import DeviceCapture, DeviceRefusal, DeviceSettings
 from edge.cameras.frames import Frame, Frames, NoFrame
 from edge.cameras.live import LiveCamera, back_off_s
+from edge.cameras.opencv import apply
 from edge.cameras.sources import open_camera
-from edge.errors import CameraError
-from edge.result import iso_utc
+from edge.errors import CameraError, UsageError
+from edge.result import Device, iso_utc
 
 NEVER = threading.Event()
 LOST_AFTER_S = 0.6
@@ -90,7 +92,9 @@ def test_a_file_name_that_is_no_utf8_can_be_shown() -> None:
     assert redacted(os.fsdecode(b"part\xff.png")) == "part\\xff.png"
 
 
-@pytest.mark.parametrize("source", ["0", "/dev/video97", "/dev/null", "rtsp://c/1", "http://c/v", "ftp://c/1"])
+@pytest.mark.parametrize(
+    "source", ["0", "/dev/video97", "/dev/null", "rtsp://c/1", "http://c/v", "ftp://c/1", "genicam:1", "Basler:"]
+)
 def test_cameras_and_streams_are_live(source: str) -> None:
     assert is_live(source)
     assert is_device(source) is source.startswith("/dev/")
@@ -340,6 +344,170 @@ def test_blocked_grabbers_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> Non
         assert len(opened) == live_camera.MAX_BLOCKED_GRABBERS
         for capture in opened:
             capture.released.set()
+
+
+class Device10(DeviceCapture):
+    """A device that waits for triggers: each `fire` gives one frame more; it can refuse, lose frames and die."""
+
+    waits = True
+
+    def __init__(self, burst: int = 0) -> None:
+        self.asked, self.given, self.skips, self.dies = burst, 0, 0, False
+        self.released = False
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        if self.given == self.asked:
+            sleep(0.01)
+            return not self.dies, None
+        self.given += 1
+        self.lost_frames, self.skips = self.skips, 0
+        self.device = Device(self.given, 1000 * self.given)
+        return True, plain_frame(self.given)
+
+    def fire(self) -> None:
+        if self.dies:
+            raise RuntimeError("unplugged")
+        self.asked += 1
+
+    def release(self) -> None:
+        self.released = True
+
+
+def ids_and_drops(items: list[Frame | NoFrame]) -> list[tuple[int, int]]:
+    return [(item.provenance.frame_id, item.dropped_before) for item in items if isinstance(item, Frame)]
+
+
+def test_in_a_queue_nothing_is_replaced_and_what_finds_no_room_is_counted() -> None:
+    device = Device10(burst=1)
+    with LiveCamera("line", lambda: device, keep=4) as camera:
+        frames = camera.frames(NEVER)
+        taken = take(frames, 1)
+        device.asked += 9
+        while device.given < 10:
+            sleep(0.01)
+        taken += take(frames, 4)
+        assert camera.fire()
+        taken += take(frames, 1)
+    assert ids_and_drops(taken) == [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (10, 5)]
+    assert device.released
+
+
+def test_what_the_device_lost_is_counted_and_its_own_number_and_clock_are_kept() -> None:
+    device = Device10(burst=1)
+    with LiveCamera("line", lambda: device) as camera:
+        frames = camera.frames(NEVER)
+        taken = take(frames, 1)
+        device.skips = 3
+        camera.fire()
+        taken += take(frames, 1)
+    assert ids_and_drops(taken) == [(0, 0), (4, 3)]
+    assert [item.provenance.device for item in taken] == [Device(1, 1000), Device(2, 2000)]
+
+
+def test_a_device_that_waits_is_well_while_it_says_nothing_and_lost_when_it_dies() -> None:
+    devices = [Device10(), Device10()]
+    opened = iter(devices)
+    with LiveCamera("line", lambda: next(opened), lost_after_s=0.2) as camera:
+        assert not camera.fire()
+        threading.Timer(0.8, setattr, (devices[0], "dies", True)).start()
+        (lost,) = take(camera.frames(NEVER), 1)
+        assert isinstance(lost, NoFrame)
+        assert lost.reason == "camera lost: it does not answer any more"
+        assert not camera.fire()
+
+
+def test_a_device_that_waits_is_back_before_its_first_frame() -> None:
+    devices = [Device10(), Device10()]
+    opened = iter(devices)
+    with LiveCamera("line", lambda: next(opened), lost_after_s=0.2) as camera:
+        frames = camera.frames(NEVER)
+        threading.Timer(0.2, setattr, (devices[0], "dies", True)).start()
+        take(frames, 1)
+        waiting = threading.Thread(target=lambda: take(frames, 1))
+        waiting.start()
+        while camera.trouble:
+            sleep(0.01)
+        assert camera.reconnects == 1
+        assert camera.fire()
+        waiting.join(5)
+        assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("wait_for_camera", [True, False])
+def test_a_device_that_refuses_its_settings_ends_the_start_and_no_later_connection(wait_for_camera: bool) -> None:
+    def refuse() -> Device10:
+        raise DeviceRefusal("gain_db: 90 asked for, Gain reads back 48")
+
+    with (
+        pytest.raises(CameraError, match=r"source line: gain_db: 90 asked for, Gain reads back 48$"),
+        LiveCamera("line", refuse, wait_for_camera=wait_for_camera) as camera,
+    ):
+        take(camera.frames(NEVER), 1)
+    openings = iter([lambda: Device10(burst=1), refuse, lambda: Device10(burst=1)])
+    with LiveCamera("line", lambda: next(openings)(), lost_after_s=0.2) as camera:
+        frames = camera.frames(NEVER)
+        take(frames, 1)
+        capture = camera._grabbers[-1]._capture
+        assert isinstance(capture, Device10)
+        capture.dies = True
+        assert [type(item) for item in take(frames, 2)] == [NoFrame, Frame]
+        assert camera.reconnects == 1
+
+
+def test_only_machine_vision_cameras_trigger_themselves() -> None:
+    with pytest.raises(UsageError, match="only genicam: and basler:"):
+        open_camera("rtsp://camera/1", trigger_source="software")
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "device_id"),
+    [("genicam:SN 1", "genicam", "SN 1"), ("BASLER:", "basler", ""), ("genicam://1", None, "//1"), ("a:b", None, "b")],
+)
+def test_sources_of_machine_vision_cameras(source: str, kind: str | None, device_id: str) -> None:
+    assert (maker(source), maker_id(source)) == (kind, device_id)
+
+
+class Properties:
+    """What a V4L2 driver does with properties: some are rounded, some ignored. No such device is here to try."""
+
+    def __init__(self, fixed: dict[int, float]) -> None:
+        self.values: dict[int, float] = {}
+        self._fixed = fixed
+
+    def set(self, key: int, value: float) -> bool:
+        self.values[key] = self._fixed.get(key, value)
+        return True
+
+    def get(self, key: int) -> float:
+        return self.values.get(key, 0.0)
+
+
+def test_settings_of_a_v4l2_camera_are_written_in_its_units() -> None:
+    driver = Properties({})
+    apply(DeviceSettings(exposure_us=5000, roi_xywh=[0, 0, 1280, 720], pixel_format="MJPG"), driver)  # type: ignore[arg-type]
+    assert driver.values[cv2.CAP_PROP_EXPOSURE] == 50
+    assert driver.values[cv2.CAP_PROP_AUTO_EXPOSURE] == 1
+    assert driver.values[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"MJPG")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "says"),
+    [
+        ({cv2.CAP_PROP_EXPOSURE: 156}, "exposure_us: 5000.0 asked for, the camera reads back 15600.0"),
+        (
+            {cv2.CAP_PROP_FRAME_WIDTH: 640},
+            r"roi_xywh: \[0, 0, 1280, 720\] asked for, the camera reads back \[0, 0, 640",
+        ),
+        (
+            {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"YUYV")},
+            "pixel_format: MJPG asked for, the camera reads back Y",
+        ),
+    ],
+)
+def test_a_v4l2_camera_that_reads_back_otherwise_is_told_with_both(fixed: dict[int, float], says: str) -> None:
+    settings = DeviceSettings(exposure_us=5000, roi_xywh=[0, 0, 1280, 720], pixel_format="MJPG")
+    with pytest.raises(DeviceRefusal, match=says):
+        apply(settings, Properties(fixed))  # type: ignore[arg-type]
 
 
 @given(failures=st.integers(0, 10_000))

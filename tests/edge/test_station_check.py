@@ -117,7 +117,7 @@ SAYS = """\
 26: cameras[5].source: is missing; expected a camera number, /dev/videoN
 26: cameras[5].src: unknown key; did you mean source? allowed here: source, name, lost_after_s
 27: cameras[6].source: expected a camera number, /dev/videoN
-28: cameras[7]: expected keys: source, name, lost_after_s, wait_for_camera, faults, trigger; got 7
+28: cameras[7]: expected keys: source, name, lost_after_s, wait_for_camera, watch, watch_existing, device, faults
 29: always_type: expected true or false; got 'yes'
 30: max_frames: expected a whole number, 1 or more; got 0
 31: max_frames: is given twice, first in line 30
@@ -163,6 +163,41 @@ ALONE = {
     "empty source": (with_camera("source: ''"), "2: cameras[0].source: expected a camera number, /dev"),
     "name with a slash": (with_camera("source: 0, name: a/b"), "2: cameras[0].name: expected 1 to 60 letters"),
     "lost file": (with_camera("source: pictures, lost_after_s: 3"), "2: cameras[0].lost_after_s: is for live cameras"),
+    "a watched camera": (with_camera("source: 0, watch: true"), "2: cameras[0].watch: is for a folder"),
+    "nothing to watch": (with_camera("source: a, watch_existing: true"), "2: cameras[0].watch_existing: means nothing"),
+    "exposure of a stream": (
+        with_camera("source: 'rtsp://c/1', device: {exposure_us: 500}"),
+        "2: cameras[0].device.exposure_us: this source has no such setting, only genicam and basler and V4L2 cameras",
+    ),
+    "exposure of a file": (
+        with_camera("source: pictures, device: {exposure_us: 500}"),
+        "2: cameras[0].device.exposure_us: this source has no such setting",
+    ),
+    "gain without a unit": (
+        with_camera("source: /dev/video0, device: {gain_db: 3}"),
+        "2: cameras[0].device.gain_db: a V4L2 camera has no such setting, only genicam and basler cameras",
+    ),
+    "producer of Basler": (
+        with_camera("source: 'basler:', device: {producer: a.cti}"),
+        "2: cameras[0].device.producer: a basler camera has no such setting, only genicam cameras",
+    ),
+    "format of V4L2": (
+        with_camera("source: 0, device: {pixel_format: BayerRG8}"),
+        "2: cameras[0].device.pixel_format: of V4L2 cameras has four characters",
+    ),
+    "region of V4L2": (
+        with_camera("source: 0, device: {roi_xywh: [8, 0, 640, 480]}"),
+        "2: cameras[0].device.roi_xywh: of V4L2 cameras is a picture size",
+    ),
+    "no region": (
+        with_camera("source: 'genicam:1', device: {roi_xywh: [0, 0, 0, 480]}"),
+        "2: cameras[0].device.roi_xywh: the region is 0 x 480 px",
+    ),
+    "format with spaces": (
+        with_camera("source: 'genicam:1', device: {pixel_format: 'Mono 8'}"),
+        "2: cameras[0].device.pixel_format: expected a name such as Mono8 or BayerRG8; got 'Mono 8'",
+    ),
+    "genicam as address": (with_camera("source: 'genicam://1'"), "2: cameras[0].source: genicam:// is not supported"),
     "named as another": (
         LEAST.replace("[{", "[{source: right, name: 'rtsp:a'}, {name: 'rtsp:a', "),
         "2: cameras[1].name: the same as cameras[0].name in line 2",
@@ -195,6 +230,20 @@ ALONE = {
         LEAST.replace("{file: '-'}", "{file: out}, annotated: {folder: ./out}"),
         "3: outputs.annotated.folder: the same as outputs.records.file in line 3",
     ),
+    "evidence that is inspected": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, evidence: {folder: pictures/kept}"),
+        "3: outputs.evidence.folder: lies in the folder of cameras[0].source in line 2: it would be inspected",
+    ),
+    "evidence of nothing": (
+        LEAST.replace(
+            "{file: '-'}", "{file: '-'}, evidence: {folder: e, frames: false, heatmaps: false, crops: false}"
+        ),
+        "3: outputs.evidence: nothing would be kept; expected at least one of frames, heatmaps, crops",
+    ),
+    "a table for stdout": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, csv: {file: '-'}"),
+        "3: outputs.csv.file: expected a path; only outputs.records can go to standard output",
+    ),
 }
 
 
@@ -205,7 +254,37 @@ def test_each_of_these_is_refused_without_looking_around(case: str, folder: Path
     assert line.startswith(start)
 
 
+ALONE |= {
+    "OPC UA for everybody": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, opcua: {host: 0.0.0.0}"),
+        "3: outputs.opcua: 0.0.0.0 can be reached from elsewhere: give `cert_file` and `key_file`,",
+    ),
+    "a GPIO line of nobody": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1, camera: left}]}"),
+        "3: outputs.reject.lines[0].camera: no camera is called left; there are: /",
+    ),
+    "half a GPIO line": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1.5}]}"),
+        "3: outputs.reject.lines[0].line: expected the number of a GPIO line, or its name; got 1.5",
+    ),
+    "a verdict that there is not": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, reject: {lines: [{line: 1, verdicts: [bad]}]}"),
+        "3: outputs.reject.lines[0].verdicts[0]: expected one of good, defect, no_verdict; got 'bad'",
+    ),
+}
 AROUND = {
+    "no folder of clients": (
+        LEAST.replace(
+            "{file: '-'}", "{file: '-'}, opcua: {cert_file: text.txt, key_file: text.txt, clients_folder: x}"
+        ),
+        "3: outputs.opcua.clients_folder: no such folder: x",
+        "",
+    ),
+    "no key": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, opcua: {cert_file: text.txt, key_file: gone.pem}"),
+        "3: outputs.opcua.key_file: no such file: gone.pem",
+        "",
+    ),
     "no bundle": (LEAST.replace("bundle: bundle", "bundle: empty"), "1: bundle: ", "is not a bundle"),
     "no graph": (LEAST + "runtime: {backend: onnxruntime, precision: fp32}", "", ""),
     "classes of nobody": (LEAST + "classes: text.txt", "4: classes: ", "class store"),
@@ -213,10 +292,25 @@ AROUND = {
     "no file": (with_camera("source: gone.mp4"), "2: cameras[0].source: no such file or folder: gone.mp4", ""),
     "no device": (with_camera("source: /dev/video97"), "2: cameras[0].source: no such device: /dev/video97", ""),
     "waited for": (with_camera("source: /dev/video97, wait_for_camera: true"), "", ""),
+    "watched and empty": (with_camera("source: empty, watch: true, lost_after_s: 3"), "", ""),
+    "watched and gone": (with_camera("source: gone, watch: true"), "2: cameras[0].source: no such folder: gone", ""),
+    "watched later": (with_camera("source: gone, watch: true, wait_for_camera: true"), "", ""),
+    "watched file": (with_camera("source: text.txt, watch: true"), "2: cameras[0].source: text.txt is a file", ""),
+    "no producer": (with_camera("source: 'genicam:1'"), "2: cameras[0].source: GenTL producers in GENICAM_GENTL64", ""),
+    "producer gone": (
+        with_camera("source: 'genicam:1', device: {producer: a.cti}"),
+        "2: cameras[0].device.producer: ",
+        "no such file; expected the .cti file",
+    ),
     "far too long": (with_camera(f"source: {'x' * 5000}"), "2: cameras[0].source: no such file or folder: xxx", ""),
     "annotated file": (
         LEAST.replace("{file: '-'}", "{file: '-'}, annotated: {folder: text.txt}"),
         "3: outputs.annotated.folder: text.txt is a file; name a folder",
+        "",
+    ),
+    "table folder": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, csv: {file: empty}"),
+        "3: outputs.csv.file: empty is a folder; name a file",
         "",
     ),
 }
@@ -247,14 +341,15 @@ master_parts:
 def test_master_parts_are_seen_by_a_camera_of_the_station(folder: Path) -> None:
     assert found(folder, MASTERS, look_around=False) == [
         "6: master_parts.parts[0]: expected camera: one of left, right",
-        "7: master_parts.parts[1].camera: no camera of this station; expected left or right; got 'top'",
+        "7: master_parts.parts[1].camera: no camera is called 'top'; there are: left, right",
         "9: master_parts.parts[3]: a good part has no defect_class; leave it out, or expect: defect",
     ]
 
 
-def test_a_folder_has_no_input_line(folder: Path) -> None:
-    (line,) = found(folder, LEAST.replace("source: pictures", "source: pictures, trigger: {by: camera}"))
-    assert line == "2: cameras[0].trigger.by: a file or folder has no input line; expected software"
+@pytest.mark.parametrize("given", ["by: camera, line: Line1", "fire: true"])
+def test_only_some_devices_wait_for_triggers(folder: Path, given: str) -> None:
+    (line,) = found(folder, LEAST.replace("source: pictures", f"source: pictures, trigger: {{{given}}}"))
+    assert re.match(r"2: cameras\[0\].trigger.(line|fire): only genicam: and basler: cameras wait for triggers", line)
 
 
 def test_a_graph_that_the_bundle_does_not_have_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,6 +444,8 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     either_or = copy.deepcopy(shown)
     del either_or["outputs"]["mqtt"]["password_file"], either_or["outputs"]["webhook"]["secret_file"]
     del either_or["outputs"]["http"]["token_file"]
+    del either_or["outputs"]["opcua"]["password_file"]
+    del either_or["cameras"][0]["trigger"]["line"]
     either_or["outputs"]["mqtt"]["tls"] = True  # certificates need it
     station = Station.model_validate(either_or)
     assert keys_of(shown) == {".".join(key) for key in keys_of_model(Station)}
@@ -356,7 +453,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     given = station.cameras[0].faults
     assert given.model_copy(update={"size_px": None}) == camera
     assert station.cameras[0].lost_after_s == CameraEntry(source="0").lost_after_s
-    for name in ("database", "mqtt", "webhook", "http", "modbus"):
+    for name in ("database", "mqtt", "webhook", "http", "modbus", "opcua", "reject"):
         output = getattr(station.outputs, name)
         defaults = {key: f.default for key, f in type(output).model_fields.items() if f.default and not f.is_required()}
         assert {key: getattr(output, key) for key in defaults} == defaults

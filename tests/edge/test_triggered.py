@@ -89,12 +89,12 @@ class Stream(Camera):
 
 @contextmanager
 def answering(
-    camera: Camera, control: Control, notes: list[str] | None = None, fires: bool = False, **settings: Any
+    camera: Camera, control: Control, notes: list[str] | None = None, **settings: Any
 ) -> Iterator[tuple[list[Frame | NoFrame], threading.Event]]:
     """What `camera`, triggered, has answered so far; and the event that stops it."""
     answers: list[Frame | NoFrame] = []
     stop, notes = threading.Event(), [] if notes is None else notes
-    triggered = TriggeredCamera(camera, TriggerSettings(**settings), control, notes.append, fires)
+    triggered = TriggeredCamera(camera, TriggerSettings(**settings), control, notes.append)
     thread = threading.Thread(target=lambda: answers.extend(_each(triggered, stop, answers)), daemon=True)
     thread.start()
     wait_for(lambda: control.takes_triggers)
@@ -226,7 +226,7 @@ def test_triggers_before_a_stop_are_answered_and_later_ones_refused() -> None:
 
 def test_a_device_that_waits_is_fired_once_a_trigger() -> None:
     stream, control = Stream(), Control()
-    with answering(stream, control, fires=True) as (answers, _):
+    with answering(stream, control, fire=True) as (answers, _):
         for _ in range(3):
             control.trigger("http")
         wait_for(lambda: len(answers) == 3)
@@ -275,9 +275,18 @@ def test_a_camera_that_ends_answers_what_waits_and_takes_no_more(error: Exceptio
     assert error or reasons(answers) == ["camera lost: it gives no more pictures"]
 
 
-def test_a_delay_beyond_the_deadline_cannot_be() -> None:
-    with pytest.raises(ValidationError, match="delay_s 2 is not less than deadline_s 1"):
-        TriggerSettings(delay_s=2.0)
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"delay_s": 2.0}, "delay_s 2 is not less than deadline_s 1"),
+        ({"by": "camera"}, "by: camera and the line of the camera, such as line: Line1, belong together"),
+        ({"line": "Line1"}, "by: camera and the line of the camera, such as line: Line1, belong together"),
+        ({"by": "camera", "line": "Line1", "fire": True}, "by: camera goes without fire, gpio and delay_s"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
+        TriggerSettings(**settings)
 
 
 # --- a device triggered by its own line
@@ -285,7 +294,9 @@ def test_a_delay_beyond_the_deadline_cannot_be() -> None:
 
 def line_triggered(stream: Stream, control: Control, **settings: Any) -> tuple[LineTriggeredCamera, list[str]]:
     notes: list[str] = []
-    return LineTriggeredCamera(stream, TriggerSettings(by="camera", **settings), control, notes.append), notes
+    return LineTriggeredCamera(
+        stream, TriggerSettings(by="camera", line="Line1", **settings), control, notes.append
+    ), notes
 
 
 def test_every_picture_of_a_line_triggered_camera_is_a_part() -> None:
