@@ -18,10 +18,10 @@ from edge.outputs.modbus_map import (
     HOLDING_COUNT,
     OTHER_CLASS,
     PART_ID_REGISTERS,
+    PartId,
     WordOrder,
     bits_of,
-    number_of,
-    text_of,
+    part_id_of,
 )
 from edge.outputs.modbus_page import FailSafe, Latest, PageStyle, input_words
 from edge.outputs.modbus_result import BY, PlcResult
@@ -33,7 +33,6 @@ from edge.station.control import Control, Status
 
 ClassCode = Annotated[int, pydantic.Field(ge=1, le=OTHER_CLASS - 1)]
 ANSWER_WITHIN_S = 10.0
-PartId = Literal["text", "number", "none"]
 ResultsOf = Literal["plc", "all"]
 
 
@@ -176,7 +175,8 @@ class ModbusSink(Sink):
     # --- wishes of the PLC
 
     def _trigger(self) -> None:
-        part_id = self._part_id()
+        words = self._holdings[1 : 1 + PART_ID_REGISTERS]
+        part_id = part_id_of(words, self._settings.part_id, self._settings.word_order)
         cameras = self._triggered()
         try:
             trigger = self._control.trigger(BY, self._settings.camera, part_id)
@@ -193,15 +193,6 @@ class ModbusSink(Sink):
             self._control.arm(BY)
         except ControlError as exc:
             self._handshake.fail(Trouble.NOT_ARMED, one_line(exc))
-
-    def _part_id(self) -> str | None:
-        words = self._holdings[1 : 1 + PART_ID_REGISTERS]
-        if self._settings.part_id == "none":
-            return None
-        if self._settings.part_id == "text":
-            return text_of(words) or None
-        number = number_of(words, self._settings.word_order)
-        return str(number) if number else None
 
     # --- around
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 Kind = Literal["uint16", "uint32", "float32", "text"]
 WordOrder = Literal["big", "little"]
+PartId = Literal["text", "number", "none"]
 Value = int | float | str
 
 MAP_VERSION = 1
@@ -115,6 +116,14 @@ def bits_of(word: int, names: Sequence[str]) -> dict[str, bool]:
 def word_of(bits: Mapping[str, bool], names: Sequence[str]) -> int:
     """The other way round."""
     return sum(bits[name] << number for number, name in enumerate(names))
+
+
+def part_id_of(words: Sequence[int], kind: PartId, word_order: WordOrder) -> str | None:
+    """What a PLC wrote as a part id; None for an empty text and for 0."""
+    if kind == "text":
+        return text_of(words) or None
+    number = number_of(words, word_order) if kind == "number" else 0
+    return str(number) if number else None
 
 
 def text_of(words: Sequence[int]) -> str:

@@ -24,6 +24,7 @@ from edge.outputs.modbus_map import (
     WordOrder,
     bits_of,
     number_of,
+    part_id_of,
     text_of,
     word_of,
     words_of,
@@ -137,3 +138,12 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
     (tmp_path / "station.yaml").write_text("bundle: bundle\n" + example)
     assert check_station(tmp_path / "station.yaml", look_around=False).problems == []
+
+
+def test_a_part_id_is_text_a_number_or_none() -> None:
+    words = [0x4142, *([0] * 15)]
+    assert part_id_of(words, "text", "big") == "AB"
+    assert part_id_of(words, "number", "little") == str(0x4142)
+    assert part_id_of(words, "number", "big") == str(0x41420000)
+    assert part_id_of(words, "none", "big") is None
+    assert part_id_of([0] * 16, "text", "big") is part_id_of([0] * 16, "number", "big") is None

@@ -221,6 +221,7 @@ def test_a_station_that_is_killed_or_frozen_never_shows_a_good_part_that_was_not
             first = plc.until(lambda i: i.online, "online")
             assert (first.results_valid, first.passed, first.fail, first.acquisition_id) == (False, False, True, 0)
         os.kill(child.pid, signal.SIGSTOP)
+        wait_for(lambda: " T " in Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2][:3], timeout_s=5)
         began_s = monotonic()
         with pytest.raises((ModbusException, PlcTimeout)):
             plc.scan()
