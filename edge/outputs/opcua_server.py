@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -166,5 +167,5 @@ def _saying(wish: Callable[[], None], outputs: list[Any]) -> Callable[[], list[A
 def _told(exc: Exception, settings: OpcuaOutput) -> Exception:
     if not isinstance(exc, OSError):
         return exc
-    why = exc.strerror or exc
+    why = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc  # asyncio's own words are a long line
     return OutputError(f"opcua: {settings.endpoint} cannot be listened on ({why}); choose another port or host")

@@ -146,7 +146,7 @@ async def _now(value: bool) -> bool:
     return value
 
 
-def test_the_last_results_of_a_run_are_still_published() -> None:
+def test_the_last_results_of_a_run_are_still_published_and_the_next_run_has_the_port() -> None:
     line = Line(OpcuaOutput(port=free_port()), print)
 
     async def look(visitor: Visitor) -> tuple[list[str], list[str]]:
@@ -158,6 +158,7 @@ def test_the_last_results_of_a_run_are_still_published() -> None:
     with suppress(ConnectionError):  # which the client finds closed when it says good-bye
         ids, seen = line.visit(look)
     assert seen == ids
+    line.settings.open(["left"], print, Control()).close()  # the port can be had again at once
 
 
 def test_variables_show_the_latest_result_and_counters(line: Line) -> None:
