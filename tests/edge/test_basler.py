@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from edge.cameras.device import DeviceSettings
 from edge.cameras.frames import Frame, Frames, NoFrame
 from edge.cameras.live import LiveCamera
 from edge.cameras.sources import open_camera
-from edge.errors import CameraError
+from edge.errors import CameraError, UsageError
 
 os.environ["PYLON_CAMEMU"] = "2"  # read once, when pypylon is first imported
 pytestmark = pytest.mark.skipif(find_spec("pypylon") is None, reason="needs pip install 'oddkind[basler]'")
@@ -132,6 +133,12 @@ def test_what_the_camera_cannot_do_is_one_clear_line_at_the_start(case: str) -> 
         first(camera)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pypylon.pylon", None)
+    with pytest.raises(UsageError, match=r"pip install 'oddkind\[basler\]'$"):
+        open_camera("basler:")
 
 
 def test_a_camera_that_is_not_there_is_told_with_those_that_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pytest
 from genicam_simulator import BLUE, GREEN, RED, needs_simulator, producer
 
 from edge.cameras import genicam
-from edge.cameras.device import DeviceRefusal, DeviceSettings
+from edge.cameras.device import DeviceSettings
 from edge.cameras.frames import Frame, NoFrame
 from edge.cameras.live import LiveCamera
 from edge.cameras.sources import open_camera
@@ -123,6 +124,15 @@ def test_a_camera_that_waits_for_no_trigger_cannot_be_fired() -> None:
         assert not camera.fire()
 
 
+def test_firing_executes_a_command_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(genicam, "SOFTWARE_TRIGGER", "AcquisitionStop")  # the simulator has no trigger to execute
+    with camera_at() as camera:
+        frames = camera.frames(NEVER)
+        assert isinstance(next(frames), Frame)
+        assert camera.fire()
+        assert any(isinstance(item, NoFrame) for item in frames)
+
+
 @pytest.mark.parametrize("wanted", ["nobody", ""])
 def test_a_camera_that_is_not_clear_is_told_with_those_that_are_there(wanted: str) -> None:
     with pytest.raises(CameraError, match=f"cameras there: {RED}, {GREEN}, {BLUE}"), camera_at(wanted) as camera:
@@ -208,5 +218,7 @@ def test_a_file_that_is_no_producer_is_one_clear_line(tmp_path: Path) -> None:
     assert not genicam._producers
 
 
-def test_refusals_are_camera_errors() -> None:
-    assert issubclass(DeviceRefusal, CameraError)
+def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "harvesters.core", None)
+    with pytest.raises(UsageError, match=r"pip install 'oddkind\[genicam\]'$"):
+        open_camera("genicam:1")
