@@ -25,7 +25,7 @@ from edge.result import Device
 
 pytestmark = needs_simulator
 NEVER = threading.Event()
-LOST_AFTER_S = 0.6
+LOST_AFTER_S = 1.5  # opening may take twice as long, on a busy machine too
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def test_a_camera_that_gives_nothing_is_lost_and_comes_back_while_another_goes_o
         assert isinstance(next(frames), Frame) and isinstance(next(others), Frame)
         mute(camera)
         lost = next(item for item in frames if isinstance(item, NoFrame))
-        assert camera.trouble == lost.reason == f"camera lost: no frame for {LOST_AFTER_S} s"
+        assert camera.trouble == lost.reason == f"camera lost: no frame for {LOST_AFTER_S:g} s"
         assert isinstance(next(frames), Frame)
         assert (camera.reconnects, camera.trouble) == (1, None)
         assert isinstance(next(others), Frame)
@@ -162,7 +162,7 @@ def test_settings_that_fail_after_a_reconnect_are_the_trouble(monkeypatch: pytes
             assert any(isinstance(item, NoFrame) for item in frames)
             waiting = threading.Thread(target=lambda: next(frames))
             waiting.start()
-            for _ in range(100):
+            for _ in range(200):
                 if "reads back" in (camera.trouble or ""):
                     break
                 waiting.join(0.05)
@@ -181,7 +181,7 @@ def test_a_camera_that_comes_back_in_another_pixel_format_is_in_trouble(monkeypa
             assert any(isinstance(item, NoFrame) for item in frames)
             waiting = threading.Thread(target=lambda: next(frames))
             waiting.start()
-            for _ in range(100):
+            for _ in range(200):
                 if "before" in (camera.trouble or ""):
                     break
                 waiting.join(0.05)
