@@ -24,7 +24,8 @@ from edge.result import Device
 SEARCH_PATH = "GENICAM_GENTL64_PATH"
 READ_S = 0.2
 # While it waits inside the library no other thread of Python runs, so it looks for a moment and sleeps in between.
-LOOK_S, SLEEP_S = 0.0002, 0.003
+LOOK_S, SLEEP_S = 0.00005, 0.003
+BUFFERS = 8  # 0.2 s at 40 frames a second, when the machine is busy
 SOFTWARE_TRIGGER = "TriggerSoftware"
 _lock = threading.RLock()
 _producers: dict[str, _Producer] = {}
@@ -199,6 +200,7 @@ class _Producer:
             acquirer = self._harvester.create(found[0])
             self._connected += 1
             acquirer.timeout_period_on_update_event_data_call = 0
+            acquirer.num_buffers = BUFFERS
             return acquirer
 
     def _look(self) -> None:

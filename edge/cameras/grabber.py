@@ -14,6 +14,7 @@ from edge.pictures import FrameBgr
 from edge.result import Device, Provenance, utc_now
 
 POLL_S = 0.1  # how soon a stop is noticed while nothing arrives
+LONGEST_CLOSING_S = 0.05  # whoever triggers does not wait for a driver that takes its time to close
 
 
 class Grabber(threading.Thread):
@@ -79,15 +80,18 @@ class Grabber(threading.Thread):
             return self._waiting.popleft() if self._waiting and not stop.is_set() else None
 
     def fire(self) -> bool:
-        """Trigger the device by software; False when it is not open or cannot."""
-        with self._in_use:
+        """Trigger the device by software; False when it is not open, cannot, or is being closed."""
+        if not self._in_use.acquire(timeout=LONGEST_CLOSING_S):
+            return False
+        try:
             if not isinstance(self._capture, DeviceCapture) or self._abandoned:
                 return False
-            try:
-                self._capture.fire()
-            except Exception:  # a device that is just being unplugged may raise anything
-                return False
+            self._capture.fire()
             return True
+        except Exception:  # a device that is just being unplugged may raise anything
+            return False
+        finally:
+            self._in_use.release()
 
     def abandon(self) -> None:
         """Nobody listens any more."""

@@ -23,6 +23,7 @@ from edge.result import Provenance, iso_utc, utc_now
 
 LOOK_EVERY_S = 0.2
 LOOK_SHARE = 0.1  # of a core at most is spent on listing a folder that holds very many files
+LONGEST_PAUSE_S = 5.0
 CHANGES_S = 2.0  # a folder's time is coarse: so long after it changed the folder is listed all the same
 LIST_EVERY_S = 5.0  # some file systems keep no such time
 SETTLED_S = 0.3  # a file that has not changed for so long is read
@@ -74,7 +75,7 @@ class WatchedFolder(Camera):
             begun_s = thread_time()
             try:
                 self._look()
-                pause_s = max(LOOK_EVERY_S, (thread_time() - begun_s) / LOOK_SHARE)
+                pause_s = min(max(LOOK_EVERY_S, (thread_time() - begun_s) / LOOK_SHARE), LONGEST_PAUSE_S)
                 yield from self._whole_ones(stop)
             except OSError as exc:
                 pause_s = LOOK_EVERY_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +22,12 @@ from edge.cameras.device import DeviceSettings
 from edge.cameras.frames import Frame, Frames, NoFrame
 from edge.cameras.live import LiveCamera
 from edge.cameras.sources import open_camera
-from edge.errors import CameraError
+from edge.errors import CameraError, UsageError
 
 os.environ["PYLON_CAMEMU"] = "2"  # read once, when pypylon is first imported
 pytestmark = pytest.mark.skipif(find_spec("pypylon") is None, reason="needs pip install 'oddkind[basler]'")
 NEVER = threading.Event()
-LOST_AFTER_S = 0.6
+LOST_AFTER_S = 1.0
 SECOND = "0815-0001"
 
 
@@ -134,6 +135,12 @@ def test_what_the_camera_cannot_do_is_one_clear_line_at_the_start(case: str) -> 
     assert "\n" not in str(refused.value)
 
 
+def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pypylon.pylon", None)
+    with pytest.raises(UsageError, match=r"pip install 'oddkind\[basler\]'$"):
+        open_camera("basler:")
+
+
 def test_a_camera_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(CameraError, match="no camera 7; cameras there: 0815-0000, 0815-0001"), camera_at("7") as camera:
         first(camera)
@@ -206,6 +213,6 @@ def test_a_camera_that_sends_only_broken_frames_is_lost_and_comes_back() -> None
         device.ForceFailedBufferCount.Value = 200
         device.ForceFailedBuffer.Execute()
         lost = next(item for item in frames if isinstance(item, NoFrame))
-        assert lost.reason == f"camera lost: no frame for {LOST_AFTER_S} s"
+        assert lost.reason == f"camera lost: no frame for {LOST_AFTER_S:g} s"
         assert isinstance(next_frame(frames), Frame)
         assert (camera.reconnects, camera.trouble) == (1, None)

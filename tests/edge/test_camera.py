@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 
 import cv2
 import numpy as np
@@ -470,9 +470,12 @@ def test_sources_of_machine_vision_cameras(source: str, kind: str | None, device
 class Properties:
     """What a V4L2 driver does with properties: some are rounded, some ignored. No such device is here to try."""
 
-    def __init__(self, fixed: dict[int, float]) -> None:
+    def __init__(self, fixed: dict[int, float], backend: str = "V4L2") -> None:
         self.values: dict[int, float] = {}
-        self._fixed = fixed
+        self._fixed, self._backend = fixed, backend
+
+    def getBackendName(self) -> str:
+        return self._backend
 
     def set(self, key: int, value: float) -> bool:
         self.values[key] = self._fixed.get(key, value)
@@ -508,6 +511,28 @@ def test_a_v4l2_camera_that_reads_back_otherwise_is_told_with_both(fixed: dict[i
     settings = DeviceSettings(exposure_us=5000, roi_xywh=[0, 0, 1280, 720], pixel_format="MJPG")
     with pytest.raises(DeviceRefusal, match=says):
         apply(settings, Properties(fixed))  # type: ignore[arg-type]
+
+
+def test_exposure_is_only_set_where_its_unit_is_known() -> None:
+    with pytest.raises(DeviceRefusal, match="exposure_us: DSHOW"):
+        apply(DeviceSettings(exposure_us=5000), Properties({}, "DSHOW"))  # type: ignore[arg-type]
+
+
+class SlowToClose(Device10):
+    def release(self) -> None:
+        sleep(1.0)
+
+
+def test_whoever_triggers_does_not_wait_for_a_device_that_closes_slowly() -> None:
+    device = SlowToClose(burst=1)
+    with LiveCamera("line", lambda: device, lost_after_s=0.2) as camera:
+        frames = camera.frames(NEVER)
+        take(frames, 1)
+        device.dies = True
+        sleep(0.1)
+        begun_s = monotonic()
+        assert not camera.fire()
+        assert monotonic() - begun_s < 0.5
 
 
 @given(failures=st.integers(0, 10_000))
