@@ -113,25 +113,36 @@ def enrol(
 
 
 def describe_support(inspector: Inspector, name: str, path: Path, box_xyxy: BoxXyxy | None, force: bool) -> Described:
-    """One picture -> what is stored of it."""
-    frame_bgr = read_picture(path)
+    """One picture file -> what is stored of it."""
+    return describe_frame(inspector, name, str(path), read_picture(path), box_xyxy, force)
+
+
+def describe_frame(
+    inspector: Inspector,
+    name: str,
+    source: str,
+    frame_bgr: FrameBgr,
+    box_xyxy: BoxXyxy | None = None,
+    force: bool = False,
+) -> Described:
+    """(H, W, 3) uint8 -> what is stored of it. source: what the store, and errors, call the picture."""
     frame_hw = (frame_bgr.shape[0], frame_bgr.shape[1])
     if box_xyxy:
         check_box(box_xyxy, frame_hw)
     before = inspector.detect(frame_bgr)
     score, threshold = before.anomaly_score, inspector.image_threshold
     if not math.isfinite(score):
-        raise EnrolmentError(f"{path}: its anomaly score is {score}; check the bundle with another picture")
+        raise EnrolmentError(f"{source}: its anomaly score is {score}; check the bundle with another picture")
     if score <= threshold and not (force or box_xyxy):
         raise EnrolmentError(
-            f"{path}: nothing odd in it, anomaly score {score:.3f} <= threshold {threshold:.3f}; give another "
+            f"{source}: nothing odd in it, anomaly score {score:.3f} <= threshold {threshold:.3f}; give another "
             "picture, or teach this one: --box x,y,w,h says where the defect is, --force takes the strangest place"
         )
-    after, taught, teaching = _taught(inspector, path, frame_bgr, before, box_xyxy)
+    after, taught, teaching = _taught(inspector, source, frame_bgr, before, box_xyxy)
     region = _region(inspector, after, frame_hw, box_xyxy)
     support = Support(
         defect_class=name,
-        source=str(path),
+        source=source,
         picture_sha256=hashlib.sha256(frame_bgr.tobytes()).hexdigest(),
         box_xyxy=box_xyxy or region.box_xyxy(frame_hw),
         anomaly_score=round(score, 6),
@@ -143,7 +154,7 @@ def describe_support(inspector: Inspector, name: str, path: Path, box_xyxy: BoxX
 
 
 def _taught(
-    inspector: Inspector, path: Path, frame_bgr: FrameBgr, before: ScoreMap, box_xyxy: BoxXyxy | None
+    inspector: Inspector, source: str, frame_bgr: FrameBgr, before: ScoreMap, box_xyxy: BoxXyxy | None
 ) -> tuple[ScoreMap, TaughtPatches | None, Teaching | None]:
     """The picture as it is seen from now on, and what is kept for that; `before` and nothing if it was not missed."""
     thresholds, frame_hw = inspector.manifest.thresholds, (frame_bgr.shape[0], frame_bgr.shape[1])
@@ -159,9 +170,9 @@ def _taught(
     patches = len(taught) if taught else 0
     if passed:
         scores = before.anomaly_score, after.anomaly_score, inspector.image_threshold
-        return after, taught, Teaching(str(path), "picture", *scores, patches)
+        return after, taught, Teaching(source, "picture", *scores, patches)
     peaks = peak, _region(inspector, after, frame_hw, box_xyxy).peak_score, thresholds.pixel_threshold
-    return after, taught, Teaching(str(path), "box", *peaks, patches)
+    return after, taught, Teaching(source, "box", *peaks, patches)
 
 
 def _region(inspector: Inspector, seen: ScoreMap, frame_hw: tuple[int, int], box_xyxy: BoxXyxy | None) -> OddRegion:

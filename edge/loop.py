@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from time import monotonic
 from types import FrameType
 
 from edge.cameras.faults import FaultWatch
 from edge.cameras.feeds import Ended, in_turns
 from edge.cameras.frames import Camera, Frame, NoFrame
-from edge.errors import CameraError
 from edge.inspector import Inspector
 from edge.judging import Judged, judge
 from edge.notify import Notify, one_line, say
 from edge.outputs.sinks import Sink
-from edge.run_summary import CameraSummary, RunSummary
+from edge.run_summary import RunSummary
 from edge.station.control import Control
 from edge.station.service_manager import ServiceManager
+from edge.tally import Tally, in_words, raise_if_all_failed
 
 ROUND_S = 0.1  # how often outputs hear that the loop is alive
 
@@ -49,33 +49,24 @@ def run(
     control: says whether to inspect; while it is paused the pictures of live cameras are shown and not judged.
     """
     manager, control = manager or ServiceManager(), control or Control()
-    watch = _ClassWatch(inspector, notify)
-    tallies = [_Tally(camera, notify, control) for camera in cameras]
+    tallies = [Tally(camera, notify, control) for camera in cameras]
+    line = _Line(inspector, sinks, tallies, watches, control, always_type, _ClassWatch(inspector, notify))
     rounds = _Rounds(manager, control, tallies, sinks)
-    written = 0
-    with closing(
-        in_turns(cameras, stop or threading.Event(), rounds.came_round, lambda: not control.is_armed)
-    ) as turns:
+    stop, written = stop or threading.Event(), 0
+    with closing(in_turns(cameras, stop, rounds.came_round, lambda camera: not control.inspects(camera))) as turns:
         for number, item in turns:
             if isinstance(item, Ended):
                 tallies[number].end(item, tallies)
-                manager.has_status(_status(tallies))
-                continue
-            if not control.is_armed and isinstance(item, Frame) and item.due is None:
-                tallies[number].see(item)
-                for sink in sinks:
-                    sink.see(item.provenance.source, item.frame_bgr)
-                continue
-            watch.refresh()
-            judged = judge(item, inspector, always_type, watches[number] if watches else None)
-            for sink in sinks:
-                sink.write(judged.inspection, item.frame_bgr if isinstance(item, Frame) else None, judged.heat_map)
-            tallies[number].add(item, judged)
-            manager.has_record(_status(tallies))
-            written += 1
+                manager.has_status(in_words(tallies))
+            elif isinstance(item, Frame) and item.due is None and not line.inspects(number, item):
+                line.show(number, item)
+            else:
+                line.inspect(number, item)
+                manager.has_record(in_words(tallies))
+                written += 1
             if written == max_frames:
                 break
-    _raise_if_all_failed(tallies)
+    raise_if_all_failed(tallies)
     return RunSummary(tuple(tally.summary() for tally in tallies))
 
 
@@ -99,11 +90,51 @@ def stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+@dataclass(frozen=True)
+class _Line:
+    """What an item meets: the inspector, then every sink, then the camera's tally."""
+
+    inspector: Inspector
+    sinks: Sequence[Sink]
+    tallies: Sequence[Tally]
+    watches: Sequence[FaultWatch]
+    control: Control
+    always_type: bool
+    classes: _ClassWatch
+
+    def inspect(self, number: int, item: Frame | NoFrame) -> None:
+        """One item becomes one record in every sink."""
+        self.classes.refresh()
+        judged = judge(item, self.inspector, self.always_type, self.watches[number] if self.watches else None)
+        if isinstance(item, Frame):
+            judged = self._as_master_part(number, item, judged)
+        for sink in self.sinks:
+            sink.write(judged.inspection, item.frame_bgr if isinstance(item, Frame) else None, judged.heat_map)
+        self.tallies[number].add(item, judged)
+
+    def inspects(self, number: int, frame: Frame) -> bool:
+        """Whether this picture is to be judged."""
+        is_live = self.tallies[number].camera.is_live
+        return self.control.inspects(frame.provenance.source, frame.grabbed_at_s if is_live else None)
+
+    def show(self, number: int, frame: Frame) -> None:
+        """While the station is paused the picture goes to those who look, and nowhere else."""
+        self.tallies[number].see(frame)
+        for sink in self.sinks:
+            sink.see(frame.provenance.source, frame.frame_bgr)
+
+    def _as_master_part(self, number: int, frame: Frame, judged: Judged) -> Judged:
+        camera, masters = frame.provenance.source, self.control.master_parts
+        if masters and not self.control.is_armed and self.inspects(number, frame):
+            return replace(judged, inspection=masters.judged(camera, judged.inspection))
+        return judged
+
+
 class _Rounds:
     """What happens each time the loop comes round, at most every ROUND_S: it is alive, and how the cameras are."""
 
     def __init__(
-        self, manager: ServiceManager, control: Control, tallies: Sequence[_Tally], sinks: Sequence[Sink]
+        self, manager: ServiceManager, control: Control, tallies: Sequence[Tally], sinks: Sequence[Sink]
     ) -> None:
         self._manager, self._control, self._tallies, self._sinks = manager, control, tallies, sinks
         self._last_s = float("-inf")
@@ -115,80 +146,15 @@ class _Rounds:
         if now_s - self._last_s < ROUND_S:
             return
         self._last_s = now_s
+        if not self._control.is_armed or self._control.takes_triggers:
+            self._manager.is_ready(in_words(self._tallies))  # no record may come for hours
+        if self._control.master_parts:
+            self._control.master_parts.came_round()
         for tally in self._tallies:
             tally.tell_trouble()
         status = self._control.status
         for sink in self._sinks:
             sink.came_round(status)
-
-
-class _Tally:
-    """Counts one camera's records, and tells when it is lost, comes back, ends or fails."""
-
-    def __init__(self, camera: Camera, notify: Notify, control: Control) -> None:
-        self._camera, self._notify, self._control = camera, notify, control
-        self.name = camera.name
-        self._fault: str | None = None
-        self._counts: Counter[str] = Counter()
-        self.is_lost = False
-        self.has_ended = False
-        self.error: Exception | None = None
-
-    def add(self, item: Frame | NoFrame, judged: Judged) -> None:
-        """Count one record and what was dropped before it."""
-        self._counts.update({"frames": 1, judged.inspection.verdict: 1})
-        self._fault = judged.fault
-        if isinstance(item, Frame):
-            self.see(item)
-        elif item.lost:
-            self.is_lost = True
-            self._notify(f"{self.name}: {item.reason}; trying to reconnect")
-
-    def see(self, frame: Frame) -> None:
-        """A picture has come, judged or not."""
-        self._counts.update({"dropped": frame.dropped_before, "reconnects": self.is_lost})
-        if self.is_lost:
-            self._notify(f"{self.name}: the camera is back")
-        self.is_lost = False
-
-    def tell_trouble(self) -> None:
-        """Let `control` know why this camera gives nothing that could be judged, or that it does."""
-        ended = ("it has ended" if self.error is None else one_line(self.error)) if self.has_ended else None
-        self._control.set_trouble(self.name, ended or self._camera.trouble or self._fault)
-
-    def end(self, ended: Ended, tallies: Sequence[_Tally]) -> None:
-        """No more from this camera; a single one needs no words, the end of the run says it."""
-        self.has_ended, self.error = True, ended.error
-        if len(tallies) > 1:
-            what = one_line(ended.error) if ended.error else f"{self.name}: no more frames"
-            self._notify(f"{what}; cameras that go on: {sum(not tally.has_ended for tally in tallies)}")
-
-    def summary(self) -> CameraSummary:
-        """What was counted."""
-        return CameraSummary.of(self.name, self._counts, one_line(self.error) if self.error else None)
-
-
-def _status(tallies: Sequence[_Tally]) -> str:
-    """The cameras in one line."""
-    lost = [tally.name for tally in tallies if tally.is_lost and not tally.has_ended]
-    ended = [tally.name for tally in tallies if tally.has_ended]
-    parts = [f"cameras: {len(tallies)}"]
-    if lost:
-        parts.append(f"lost: {', '.join(lost)}")
-    if ended:
-        parts.append(f"ended: {', '.join(ended)}")
-    if len(lost) + len(ended) == len(tallies):
-        parts.append("nothing is inspected")
-    return "; ".join(parts)
-
-
-def _raise_if_all_failed(tallies: Sequence[_Tally]) -> None:
-    errors = [tally.error for tally in tallies if tally.error]
-    if len(errors) < len(tallies):
-        return
-    if len(errors) == 1:
-        raise errors[0]
-    raise CameraError(f"all {len(errors)} cameras failed, each for the reason told above; check them and run again")
 
 
 class _ClassWatch:

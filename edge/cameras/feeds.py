@@ -27,19 +27,26 @@ class Ended:
 
 Item = Frame | NoFrame | Ended
 Turns = Generator[tuple[int, Item], None, None]
+IsPaused = Callable[[str], bool]  # of a camera's name
+
+
+def never(camera: str) -> bool:
+    """No camera is paused."""
+    return False
 
 
 def in_turns(
     cameras: Sequence[Camera],
     stop: threading.Event,
     came_round: Callable[[], None] = lambda: None,
-    is_paused: Callable[[], bool] = lambda: False,
+    is_paused: IsPaused = never,
 ) -> Turns:
     """(number of the camera, what it gave), round robin over those that have something; ends with the last or `stop`.
 
     Of each camera `Ended` is the last item. Closing the generator, as any end of it, stops the fetching threads and
     waits for them, so that a camera can be closed afterwards. came_round: called by the consumer's thread each time it
-    comes back for more, and every POLL_S while nothing arrives. is_paused: while it says so, files wait.
+    comes back for more, and every POLL_S while nothing arrives. is_paused: while it says so
+    of a camera, files wait.
     """
     halt, changed = threading.Event(), threading.Condition()
     feeds = [_Feed(camera, halt, changed) for camera in cameras]
@@ -49,20 +56,35 @@ def in_turns(
     try:
         while open_feeds and not stop.is_set():
             came_round()
-            number = _wait_for_any(feeds, turn, changed, is_paused())
+            number = _wait_for_any(feeds, turn, changed, is_paused)
             if number is None:
                 continue
             item = feeds[number].take()
             open_feeds -= isinstance(item, Ended)
             turn = (number + 1) % len(feeds)
             yield number, item
+        halt.set()
+        yield from _last_answers(feeds, changed)
     finally:
         halt.set()
         for feed in feeds:
             feed.join()
 
 
-def _wait_for_any(feeds: Sequence[_Feed], turn: int, changed: threading.Condition, is_paused: bool) -> int | None:
+def _last_answers(feeds: Sequence[_Feed], changed: threading.Condition) -> Turns:
+    """After a stop: every trigger that came before it still gets its record."""
+    for number, feed in enumerate(feeds):
+        while feed.is_triggered and not feed.has_ended:
+            if _wait_for_any([feed], 0, changed) is not None:
+                yield number, feed.take()
+
+
+def _wait_for_any(
+    feeds: Sequence[_Feed],
+    turn: int,
+    changed: threading.Condition,
+    is_paused: Callable[[str], bool] = lambda camera: False,
+) -> int | None:
     """The first feed from `turn` on that has something; None after POLL_S without any."""
     numbers = [(turn + offset) % len(feeds) for offset in range(len(feeds))]
     with changed:
@@ -77,6 +99,7 @@ class _Feed(threading.Thread):
         super().__init__(name="oddkind-feed", daemon=True)
         self.waiting: deque[Item] = deque()  # at most FRAMES_AHEAD, and an Ended
         self._camera, self._halt, self._changed = camera, halt, changed
+        self.is_triggered, self.has_ended = camera.is_triggered, False
         self._waits_while_paused = not (camera.is_live or camera.is_triggered)
 
     def run(self) -> None:
@@ -86,7 +109,7 @@ class _Feed(threading.Thread):
             with closing(self._camera.frames(self._halt)) as frames:
                 for item in frames:
                     self._put(item)
-                    if self._halt.is_set():
+                    if self._halt.is_set() and not self._camera.is_triggered:  # what was asked for is answered
                         break
         except Exception as exc:  # whatever it is ends this camera, not the others; the consumer hears of it
             error = exc
@@ -94,14 +117,15 @@ class _Feed(threading.Thread):
             self.waiting.append(Ended(error))
             self._changed.notify_all()
 
-    def has_item(self, is_paused: bool) -> bool:
+    def has_item(self, is_paused: IsPaused) -> bool:
         """Whether there is something to take; a file's frames wait until the station is armed again."""
-        return bool(self.waiting) and not (is_paused and self._waits_while_paused)
+        return bool(self.waiting) and not (self._waits_while_paused and is_paused(self._camera.name))
 
     def take(self) -> Item:
         """The oldest item; there must be one."""
         with self._changed:
             item = self.waiting.popleft()
+            self.has_ended = isinstance(item, Ended)
             self._changed.notify_all()
         return item
 

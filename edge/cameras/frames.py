@@ -65,6 +65,10 @@ class Camera(ABC):
     def frames(self, stop: threading.Event) -> Frames:
         """Every frame until the source ends or `stop` is set; CameraError when it cannot be opened at all."""
 
+    def fire(self) -> bool:
+        """Have the device take a picture now; False when it cannot, or takes them by itself."""
+        return False
+
     def close(self) -> None:  # noqa: B027  # a picture folder has nothing to let go of
         """Let go of the device; safe to call twice."""
 

@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 import pydantic
 
+from edge.errors import ControlError
 from edge.outputs.credentials import secret_in, tls_context
 from edge.outputs.database import Letter
 from edge.outputs.mqtt_connection import ENVELOPE_BYTES, GOOD_BYE_S, Broker, MqttConnection, check_installed
@@ -17,6 +18,8 @@ from edge.outputs.outbox import Receiver, ReceiverOutput, Unreachable
 from edge.outputs.thumbnail import jpeg_thumbnail
 from edge.pictures import FrameBgr
 from edge.result import Inspection, utc_now
+from edge.station.command import Command, obey
+from edge.station.control import Control, Status
 from edge.station.parts import StationPath
 
 PORT, TLS_PORT = 1883, 8883
@@ -27,7 +30,7 @@ class MqttSettings(ReceiverOutput):
 
     topic_prefix: its own for every station. client_id: from the prefix, so that it is the same after a restart.
     ca_file: PEM of who signed the broker's certificate, when that is nobody the system knows; cert_file and key_file:
-    our own. thumbnails: of rejects, as JPEG.
+    our own. thumbnails: of rejects, as JPEG. commands: whoever may publish to PREFIX/command may arm, pause, trigger.
     """
 
     host: str = pydantic.Field(min_length=1, pattern=r"^[^\s/@]+$")
@@ -46,6 +49,7 @@ class MqttSettings(ReceiverOutput):
     thumbnails: bool = False
     thumbnail_side_px: int = pydantic.Field(default=320, ge=16, le=2000)
     thumbnail_max_bytes: int = pydantic.Field(default=20_000, ge=1000, le=1_000_000)
+    commands: bool = False
 
     @pydantic.field_validator("topic_prefix")
     @classmethod
@@ -71,42 +75,47 @@ class MqttSettings(ReceiverOutput):
         """`host:port`."""
         return f"{self.host}:{self.port or (TLS_PORT if self.tls else PORT)}"
 
-    def open(self) -> Receiver:
+    def open(self, control: Control) -> Receiver:
         """The receiver of these settings."""
-        return MqttReceiver(self)
+        return MqttReceiver(self, control)
 
     def in_words(self) -> str:
         """Broker and topic."""
         how = " with TLS" if self.tls else ""
-        return f"MQTT to {self.address}{how}, {self.topic_prefix}/record{', thumbnails too' if self.thumbnails else ''}"
+        more = ", thumbnails too" * self.thumbnails + ", takes commands" * self.commands
+        return f"MQTT to {self.address}{how}, {self.topic_prefix}/record{more}"
 
 
 class MqttReceiver(Receiver):
     """Publishes with QoS 1 and settles a record when the broker has acknowledged it.
 
-    `PREFIX/status` is retained: online, offline (we stopped), lost (the broker's word, when we died).
+    `PREFIX/status` is retained: online, offline (we stopped), lost (the broker's word, when we died); with the state of
+    the station while we live. control: takes what comes to `PREFIX/command`, when that is asked for.
     UsageError when paho is not installed or a file that the settings name cannot be used.
     """
 
     name = "mqtt"
     at_once = 20
 
-    def __init__(self, settings: MqttSettings) -> None:
+    def __init__(self, settings: MqttSettings, control: Control | None = None) -> None:
         check_installed()
-        self._settings = settings
+        self._settings, self._control = settings, control or Control()
+        self._told: Status | None = None
         self._broker = _broker(settings)
         self.address = settings.address
         self._connection: MqttConnection | None = None
         self._is_careful = False
 
     def open(self) -> None:
-        """Connect unless connected, and publish that we are here."""
-        if self._connection and self._connection.is_alive:
+        """Connect unless connected, and publish that we are here, and how, when that has changed."""
+        if not (self._connection and self._connection.is_alive):
+            self._drop()
+            self._connection = MqttConnection(self._broker, self._obey if self._settings.commands else None)
+        elif self._told == self._control.status:
             return
-        self._drop()
-        self._connection = MqttConnection(self._broker)
+        self._told = self._control.status
         try:
-            self._publish_status(self._connection, "online")
+            self._publish_status(self._connection, "online", station=self._told)
         except Unreachable:
             self._drop()
             raise
@@ -162,8 +171,19 @@ class MqttReceiver(Receiver):
             messages.append(connection.publish(self._topic(f"thumbnail/{id_}"), letter.thumbnail, id_, "image/jpeg"))
         return messages
 
-    def _publish_status(self, connection: MqttConnection, state: str, timeout_s: float | None = None) -> None:
-        connection.settle(connection.publish(self._topic("status"), _status(state), retain=True), timeout_s)
+    def _publish_status(
+        self, connection: MqttConnection, state: str, timeout_s: float | None = None, station: Status | None = None
+    ) -> None:
+        payload = _status(state, station)
+        connection.settle(connection.publish(self._topic("status"), payload, retain=True), timeout_s)
+
+    def _obey(self, payload: bytes) -> bytes:
+        """A command and its answer, on paho's thread: nothing here waits."""
+        try:
+            answer = obey(self._control, Command.of_json(payload), "mqtt")
+        except ControlError as exc:
+            answer = {"error": str(exc)}
+        return json.dumps(answer, ensure_ascii=False).encode()
 
     def _topic(self, name: str) -> str:
         return f"{self._settings.topic_prefix}/{name}"
@@ -189,6 +209,7 @@ def _broker(settings: MqttSettings) -> Broker:
         port=s.port or (TLS_PORT if s.tls else PORT),
         client_id=s.client_id or own_id,
         will_topic=f"{s.topic_prefix}/status",
+        command_topic=f"{s.topic_prefix}/command",
         will=_status("lost"),
         keepalive_s=s.keepalive_s,
         timeout_s=s.timeout_s,
@@ -204,7 +225,9 @@ def _password(settings: MqttSettings) -> str | None:
     return secret_in(settings.password_file) if settings.password_file else None
 
 
-def _status(state: str) -> bytes:
-    """Payload of the status topic; `at` is absent from the last will, which is written before it is known."""
-    facts = {"state": state} if state == "lost" else {"state": state, "at": utc_now()}
-    return json.dumps(facts).encode()
+def _status(state: str, station: Status | None = None) -> bytes:
+    """Payload of the status topic; the last will is written before its time and the station's state are known."""
+    facts: dict[str, Any] = {"state": state} if state == "lost" else {"state": state, "at": utc_now()}
+    if station:
+        facts |= {"station": station.state, "reason": station.reason}
+    return json.dumps(facts, ensure_ascii=False).encode()

@@ -18,7 +18,7 @@ from edge.outputs.outbox import Unreachable
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from paho.mqtt.client import Client
+    from paho.mqtt.client import Client, MQTTMessage
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
@@ -40,6 +40,7 @@ class Broker:
     client_id: str
     will_topic: str
     will: bytes
+    command_topic: str
     keepalive_s: int
     timeout_s: float
     username: str | None = None
@@ -50,10 +51,11 @@ class Broker:
 class MqttConnection:
     """Open from the start; Unreachable when the broker is not there, or does not want us. One thread uses it.
 
-    max_bytes: of a message. blames_message: the broker ended the connection over what was sent.
+    max_bytes: of a message. blames_message: the broker ended the connection over what was sent. obey: answers what
+    comes to the command topic, on paho's thread; without it nothing is subscribed to.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, obey: Callable[[bytes], bytes] | None = None) -> None:
         self.max_bytes = 2**28
         self.blames_message = False
         self._window, self._in_flight = WINDOW, 0
@@ -64,6 +66,10 @@ class MqttConnection:
         self._client = _client(broker)
         self._client.on_connect, self._client.on_disconnect = self._on_connect, self._on_disconnect
         self._client.on_publish = self._on_publish
+        self._replies: set[int] = set()
+        self._command_topic, self._obey = broker.command_topic, obey
+        if obey:
+            self._client.on_message = self._on_command
         try:
             self._open(broker)
         except BaseException:
@@ -135,6 +141,8 @@ class MqttConnection:
                 self.max_bytes = getattr(given, "MaximumPacketSize", self.max_bytes)
                 self._is_open = True
             self._changed.notify_all()
+        if self._obey and not reason.is_failure:
+            self._client.subscribe(self._command_topic, qos=1)  # after every reconnect too
 
     def _on_disconnect(self, client: Client, userdata: object, flags: object, reason: ReasonCode, given: Any) -> None:
         with self._changed:
@@ -142,7 +150,19 @@ class MqttConnection:
             self._failure = self._failure or f"connection lost ({reason})"
             self._changed.notify_all()
 
+    def _on_command(self, client: Client, userdata: object, message: MQTTMessage) -> None:
+        """A retained command was meant for another time; nobody knows for which part."""
+        if message.retain or self._obey is None:
+            return
+        asked = message.properties
+        topic = getattr(asked, "ResponseTopic", None) or f"{self._command_topic}/answer"
+        answer = client.publish(topic, self._obey(bytes(message.payload)), qos=0, properties=_answer_properties(asked))
+        self._replies.add(answer.mid)
+
     def _on_publish(self, client: Client, userdata: object, message: int, reason: ReasonCode, given: Any) -> None:
+        if message in self._replies:
+            self._replies.discard(message)
+            return
         with self._changed:
             self._in_flight -= 1
             self._acknowledged[message] = reason
@@ -179,4 +199,16 @@ def _properties(result_id: str, content_type: str) -> Properties:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.ContentType = content_type
     properties.UserProperty = [("result_id", result_id)]
+    return properties
+
+
+def _answer_properties(asked: Properties | None) -> Properties:
+    """What was sent along to know the answer by."""
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.ContentType = "application/json"
+    if (correlation := getattr(asked, "CorrelationData", None)) is not None:
+        properties.CorrelationData = correlation
     return properties

@@ -16,6 +16,7 @@ from edge.outputs.database import Database, Letter
 from edge.outputs.database_writer import is_worth_telling
 from edge.pictures import FrameBgr
 from edge.result import Inspection
+from edge.station.control import Control
 from edge.station.parts import StationPart
 
 IDLE_S = 0.5  # how soon a connection that was lost while nothing waited is made again
@@ -59,8 +60,11 @@ class Receiver(ABC):
 class ReceiverOutput(StationPart):
     """A receiver as a station describes it; the model stands beside its receiver."""
 
-    def open(self) -> Receiver:
-        """The receiver, not connected yet. UsageError when a file or package it needs is not there."""
+    def open(self, control: Control) -> Receiver:
+        """The receiver, not connected yet. control: for one that takes wishes too.
+
+        UsageError when a file or package it needs is not there.
+        """
         raise NotImplementedError
 
     def in_words(self) -> str:

@@ -58,6 +58,6 @@ class Outputs(StationPart):
         """Sinks, each opened when it is asked for, so that the caller can close those before it."""
         for output in self.given:
             if isinstance(output, DatabaseSettings):
-                yield DatabaseSink(output, notify, [receiver.open() for receiver in self.receivers])
+                yield DatabaseSink(output, notify, [receiver.open(control) for receiver in self.receivers])
             elif isinstance(output, Output):
                 yield output.open(cameras, notify, control)

@@ -20,6 +20,7 @@ import pydantic
 from edge.outputs.credentials import secret_in, tls_context
 from edge.outputs.database import Letter
 from edge.outputs.outbox import Receiver, ReceiverOutput, Unreachable
+from edge.station.control import Control
 from edge.station.parts import StationPath
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class WebhookSettings(ReceiverOutput):
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
-    def open(self) -> Receiver:
+    def open(self, control: Control) -> Receiver:
         """The receiver of these settings."""
         return WebhookReceiver(self)
 

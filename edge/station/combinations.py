@@ -17,6 +17,7 @@ PLACES: tuple[Where, ...] = (
     ("outputs", "records", "file"),
     ("outputs", "annotated", "folder"),
     ("outputs", "database", "file"),
+    ("master_parts", "file"),
 )
 
 
@@ -28,6 +29,7 @@ def check_combinations(document: Document) -> None:
     _check_twins(document)
     _check_feedback(document)
     _check_same_place(document)
+    _check_master_parts(document)
 
 
 def sources(document: Document) -> Iterator[tuple[Where, str]]:
@@ -57,6 +59,8 @@ def _check_only_live(document: Document, camera: Where, source: str) -> None:
     for key in ONLY_LIVE:
         if document.get(*camera, *key):
             document.complain((*camera, *key), "is for live cameras; this source is a file or folder: leave it out")
+    if document.get(*camera, "trigger", "by") == "camera":
+        document.complain((*camera, "trigger", "by"), "a file or folder has no input line; expected software")
 
 
 def _check_twins(document: Document) -> None:
@@ -91,6 +95,21 @@ def _check_same_place(document: Document) -> None:
         first = first_at.setdefault(path.resolve(), place) if path else place
         if first != place:
             document.complain(place, f"the same as {_named(document, first)}; give each output a place of its own")
+
+
+def _check_master_parts(document: Document) -> None:
+    """Each is seen by a camera of this station, and it must be clear by which."""
+    parts, names = document.get("master_parts", "parts"), []
+    for place, source in sources(document):
+        name = document.get(*place[:-1], "name")
+        names.append(name if isinstance(name, str) else redacted(source))
+    for number, part in enumerate(parts if isinstance(parts, list) else []):
+        camera = part.get("camera") if isinstance(part, dict) else None
+        if camera is None and len(names) > 1:
+            document.complain(("master_parts", "parts", number), f"expected camera: one of {', '.join(names)}")
+        elif isinstance(camera, str) and camera not in names:
+            where: Where = ("master_parts", "parts", number, "camera")
+            document.complain(where, f"no camera of this station; expected {' or '.join(names)}; got {camera!r}")
 
 
 def _named(document: Document, place: Where) -> str:

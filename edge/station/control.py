@@ -9,10 +9,14 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge.errors import ControlError
 from edge.result import Trigger, utc_now
+
+if TYPE_CHECKING:
+    from edge.setting import InspectorSetting
+    from edge.station.master_parts import MasterParts
 
 StateName = Literal["armed", "paused", "fault"]
 
@@ -41,27 +45,33 @@ TakeTrigger = Callable[[Asked], None]
 
 
 class Control:
-    """The wishes in force. It begins armed, unless `pause` is called before the loop begins."""
+    """The wishes in force. It begins armed, unless `pause` is called before the loop begins.
 
-    def __init__(self) -> None:
+    setting: with which the loop's inspector was loaded, for those that need one of their own; None where nobody knows.
+    station: what the station is called. master_parts: those that must be shown before it may be armed.
+    """
+
+    def __init__(self, setting: InspectorSetting | None = None, station: str | None = None) -> None:
+        self.setting, self.station = setting, station
+        self.master_parts: MasterParts | None = None
         self._lock = threading.Lock()
+        self._paused_by: str | None = None
         self._paused_because: str | None = None
         self._cameras: dict[str, str | None] = {}
         self._takers: dict[str, TakeTrigger] = {}
         self._triggers = 0
-        self._may_arm: Callable[[], str | None] = lambda: None
 
     def arm(self, by: str) -> None:
         """Inspect from the next frame on. ControlError when something must be done first. by: who asks."""
-        if (refusal := self._may_arm()) is not None:
+        if self.master_parts and (refusal := self.master_parts.refusal()):
             raise ControlError(f"not armed: {refusal}")
         with self._lock:
-            self._paused_because = None
+            self._paused_by = self._paused_because = None
 
     def pause(self, by: str, reason: str | None = None) -> None:
         """Inspect nothing until `arm`. A trigger gets its record all the same, without a verdict."""
         with self._lock:
-            self._paused_because = reason or f"paused by {by}"
+            self._paused_by, self._paused_because = by, reason or f"paused by {by}"
 
     def trigger(self, by: str, camera: str | None = None, part_id: str | None = None) -> Trigger:
         """Ask for one verdict of each triggered camera, or of the one named. ControlError when there is none."""
@@ -76,14 +86,32 @@ class Control:
                 take(asked)
         return asked.trigger
 
-    def take_triggers(self, camera: str, take: TakeTrigger) -> None:
-        """`take` gets every trigger of this camera, in order; it must not wait."""
-        with self._lock:
-            self._takers[camera] = take
+    def show_master_part(self, name: str, by: str) -> None:
+        """The next picture shows this master part. ControlError when the station has none of that name."""
+        if self.master_parts is None:
+            raise ControlError("this station has no master parts; list them under 'master_parts' in the station file")
+        self.master_parts.show(name, by)
 
-    def require(self, may_arm: Callable[[], str | None]) -> None:
-        """`may_arm` says what must be done before arming, None when nothing."""
-        self._may_arm = may_arm
+    def take_triggers(self, camera: str, take: TakeTrigger | None) -> None:
+        """`take` gets every trigger of this camera, in order; it must not wait. None: no more triggers for it."""
+        with self._lock:
+            if take:
+                self._takers[camera] = take
+            else:
+                self._takers.pop(camera, None)
+
+    def next_trigger(self, by: str) -> Asked:
+        """A trigger that nobody asked us for: the device was triggered by its own input line."""
+        at_s, at = monotonic(), utc_now()
+        with self._lock:
+            self._triggers += 1
+            return Asked(Trigger(self._triggers, at, by), at_s)
+
+    @property
+    def takes_triggers(self) -> list[str]:
+        """Names of the cameras that wait for triggers."""
+        with self._lock:
+            return list(self._takers)
 
     def set_trouble(self, camera: str, trouble: str | None) -> None:
         """What is wrong with a camera, None when nothing is."""
@@ -93,7 +121,19 @@ class Control:
     @property
     def is_armed(self) -> bool:
         """Whether frames are to be inspected; a camera's trouble does not change that."""
-        return self._paused_because is None
+        return self._paused_by is None
+
+    @property
+    def paused_by(self) -> str | None:
+        """Who paused it; None while it is armed."""
+        return self._paused_by
+
+    def inspects(self, camera: str, grabbed_at_s: float | None = None) -> bool:
+        """Whether a picture of this camera is to be judged: the station is armed, or a master part was announced.
+
+        grabbed_at_s: when the picture was taken, on the clock of `time.monotonic`.
+        """
+        return self.is_armed or (self.master_parts is not None and self.master_parts.is_awaited(camera, grabbed_at_s))
 
     @property
     def status(self) -> Status:

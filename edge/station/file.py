@@ -13,8 +13,10 @@ import pydantic
 from edge.cameras.address import EXPECTED, is_live, redacted
 from edge.cameras.faults import FaultLimits
 from edge.cameras.live import LOST_AFTER_S
+from edge.cameras.triggered import TriggerSettings
 from edge.manifest import BackendChoice, Precision
 from edge.outputs.station_outputs import Outputs
+from edge.station.master_parts import MasterPartSettings
 from edge.station.parts import StationPart, StationPath, as_path
 
 LONGEST_LOST_AFTER_S = 86_400.0
@@ -31,13 +33,17 @@ def _as_source(value: Any, info: pydantic.ValidationInfo) -> Any:
 
 
 class CameraEntry(StationPart):
-    """One camera. name: what records and messages call it, by default its address without the password."""
+    """One camera. name: what records and messages call it, by default its address without the password.
+
+    trigger: one verdict for each part that is announced; without it every picture is judged.
+    """
 
     source: Annotated[str, pydantic.BeforeValidator(_as_source)]
     name: Name | None = None
     lost_after_s: float = pydantic.Field(default=LOST_AFTER_S, ge=0.1, le=LONGEST_LOST_AFTER_S)
     wait_for_camera: bool = False
     faults: FaultLimits = FaultLimits()
+    trigger: TriggerSettings | None = None
 
     @property
     def is_live(self) -> bool:
@@ -69,6 +75,7 @@ class Station(StationPart):
     classes: StationPath | None = None
     runtime: Runtime = Runtime()
     cameras: list[CameraEntry] = pydantic.Field(min_length=1)
+    master_parts: MasterPartSettings | None = None
     always_type: bool = False
     max_frames: int | None = pydantic.Field(default=None, ge=1)
     outputs: Outputs

@@ -9,14 +9,18 @@ from pathlib import Path
 from edge.cameras.address import identity
 from edge.cameras.faults import FaultWatch
 from edge.cameras.frames import Camera
+from edge.cameras.line_triggered import LineTriggeredCamera
 from edge.cameras.sources import open_camera
+from edge.cameras.triggered import TriggeredCamera
 from edge.errors import UsageError
 from edge.inspector import Inspector
 from edge.loop import run, stopped_by_signals
 from edge.notify import Notify, say
 from edge.run_summary import RunSummary
+from edge.setting import InspectorSetting
 from edge.station.control import Control
 from edge.station.file import CameraEntry, Station
+from edge.station.master_parts import MasterParts
 from edge.station.service_manager import ServiceManager
 
 
@@ -29,10 +33,13 @@ def run_station(station: Station, notify: Notify = say, watch_faults: bool = Tru
     refuse_feedback(s)
     refuse_twins(s)
     with stopped_by_signals() as stop, ExitStack() as opened:
-        cameras = [opened.enter_context(_open(entry)) for entry in s.cameras]
+        control = Control(station=s.name)
+        cameras = [opened.enter_context(_open(entry, control, notify)) for entry in s.cameras]
         inspector = Inspector.load(s.bundle, s.runtime.backend, s.runtime.precision, s.runtime.threads, s.classes)
+        control.setting = InspectorSetting.of(inspector, s.runtime.threads)
         names = [camera.name for camera in cameras]
-        control = Control()
+        if s.master_parts:
+            MasterParts(s.master_parts, names, inspector.manifest.bundle_id, control, notify)
         sinks = [opened.enter_context(sink) for sink in s.outputs.open(names, notify, control)]
         watches = [_watch(entry, camera, notify) for entry, camera in zip(s.cameras, cameras, strict=True)]
         manager = opened.enter_context(ServiceManager.of_environment(notify))
@@ -61,10 +68,13 @@ def refuse_twins(station: Station) -> None:
             raise UsageError(f"{count} cameras are called {name}; give each a name of its own")
 
 
-def _open(entry: CameraEntry) -> Camera:
+def _open(entry: CameraEntry, control: Control, notify: Notify) -> Camera:
     camera = open_camera(entry.source, entry.lost_after_s, entry.wait_for_camera)
     camera.name = entry.name or camera.name
-    return camera
+    if entry.trigger is None:
+        return camera
+    triggered = TriggeredCamera if entry.trigger.by == "software" else LineTriggeredCamera
+    return triggered(camera, entry.trigger, control, notify)
 
 
 def _watch(entry: CameraEntry, camera: Camera, notify: Notify) -> FaultWatch:

@@ -51,6 +51,10 @@ class ServiceManager:
 
     def has_record(self, status: str) -> None:
         """A record was written; the first one says that the station is ready. status: for a person, sent when new."""
+        self.is_ready(status)
+
+    def is_ready(self, status: str) -> None:
+        """The station does what it is for; said once."""
         if not self._is_ready:
             self._is_ready = self._tell(f"READY=1\nSTATUS={status}")
             self._status = status if self._is_ready else ""

@@ -47,7 +47,8 @@ def _camera(entry: CameraEntry) -> str:
     dark = [f"dark below {limits.dark_below:g}"] if limits.dark_below else []
     bright = [f"overexposed above {limits.bright_above:g}"] if (limits.bright_above or 255) < 255 else []
     size = [f"{limits.size_px[0]} x {limits.size_px[1]} px"] if limits.size_px else []
-    return ", ".join([f"{name}{redacted(entry.source)}", *lost, *waits, *frozen, *dark, *bright, *size])
+    asked = [f"one verdict a trigger within {entry.trigger.deadline_s:g} s"] if entry.trigger else []
+    return ", ".join([f"{name}{redacted(entry.source)}", *asked, *lost, *waits, *frozen, *dark, *bright, *size])
 
 
 def _end(station: Station) -> str:

@@ -21,6 +21,7 @@ from edge.station.yaml_file import Document, Where
 RECEIVER_FILES: tuple[Where, ...] = (
     *(("outputs", "mqtt", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
     *(("outputs", "webhook", name) for name in ("secret_file", "ca_file")),
+    ("outputs", "http", "token_file"),
 )
 
 PACKAGES = {"mqtt": "paho", "http": "prometheus_client"}

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
@@ -28,8 +28,8 @@ from edge.inspector import Inspector
 from edge.loop import run
 from edge.outputs.health import Health
 from edge.outputs.http_output import HttpOutput, HttpSink
-from edge.outputs.http_server import LONGEST_CONNECTION_S, MOST_CONNECTIONS, HttpServer, Page
 from edge.outputs.station_outputs import Outputs
+from edge.page.server import LONGEST_SILENCE_S, MOST_CONNECTIONS, PageServer
 from edge.pictures import read_picture
 from edge.station.check import check_station
 from edge.station.control import Control
@@ -44,7 +44,7 @@ def settings() -> HttpOutput:
 
 @pytest.fixture
 def sink(settings: HttpOutput) -> Iterator[HttpSink]:
-    with HttpSink(settings, CAMERAS) as opened:
+    with HttpSink(settings, CAMERAS, Control()) as opened:
         assert isinstance(opened, HttpSink)
         yield opened
 
@@ -54,7 +54,7 @@ def ask(port: int, path: str, method: str = "GET") -> tuple[int, bytes, dict[str
     try:
         connection.request(method, path)
         answer = connection.getresponse()
-        return answer.status, answer.read(), dict(answer.getheaders())
+        return answer.status, answer.read(), {name.title(): value for name, value in answer.getheaders()}
     finally:
         connection.close()
 
@@ -98,14 +98,14 @@ def test_what_prometheus_reads_is_what_was_written(sink: HttpSink, settings: Htt
 
 def test_names_with_quotes_and_line_breaks_do_not_break_the_text(settings: HttpOutput) -> None:
     name = 'le"ft\\ \n{é}'
-    with HttpSink(settings, [name]) as sink:
+    with HttpSink(settings, [name], Control()) as sink:
         sink.write(an_inspection(0, "defect", name), None)
         assert metrics(settings.port)["oddkind_defects_total", name, "scratch"] == 1
 
 
 def test_two_stations_in_one_process_do_not_mix(sink: HttpSink, settings: HttpOutput) -> None:
     other = HttpOutput(port=free_port())
-    with HttpSink(other, CAMERAS) as second:
+    with HttpSink(other, CAMERAS, Control()) as second:
         second.write(an_inspection(0, "good", "left"), None)
         assert metrics(other.port)["oddkind_inspections_total", "left", "good"] == 1
         assert metrics(settings.port)["oddkind_inspections_total", "left", "good"] == 0
@@ -185,7 +185,7 @@ def test_the_status_code_says_the_same(sink: HttpSink, settings: HttpOutput) -> 
 # --- the server
 
 
-def test_only_two_pages_and_only_reading(sink: HttpSink, settings: HttpOutput) -> None:
+def test_metrics_and_health_are_read_only_and_nothing_else_is_there(sink: HttpSink, settings: HttpOutput) -> None:
     status, content, headers = ask(settings.port, "/metrics?name=x")
     assert (status, headers["Server"]) == (200, "oddkind")
     assert headers["Content-Type"].startswith("text/plain; version=")
@@ -193,10 +193,10 @@ def test_only_two_pages_and_only_reading(sink: HttpSink, settings: HttpOutput) -
     head_status, nothing, head = ask(settings.port, "/health", "HEAD")
     assert (head_status, nothing) == (503, b"")
     assert int(head["Content-Length"]) > 0
-    for path in ("/", "/metrics/", "/../etc/passwd", "/health/x"):
+    for path in ("/metrics/x", "/../etc/passwd", "/static/../app.py", "/static/%2e%2e/app.py", "/health/x"):
         assert ask(settings.port, path)[0] == 404
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
-        assert ask(settings.port, "/metrics", method)[0] == 501
+        assert ask(settings.port, "/metrics", method)[0] == 405
 
 
 def test_clients_that_hang_keep_nobody_out(sink: HttpSink, settings: HttpOutput) -> None:
@@ -204,17 +204,18 @@ def test_clients_that_hang_keep_nobody_out(sink: HttpSink, settings: HttpOutput)
     with ExitStack() as opened:
         for number in range(3 * MOST_CONNECTIONS):
             client = opened.enter_context(socket.create_connection(("127.0.0.1", settings.port), timeout=5))
-            client.sendall(b"GET /metrics HTTP/1.1\r\n" if number % 2 else b"")
+            with suppress(OSError):  # cut off already
+                client.sendall(b"GET /metrics HTTP/1.1\r\n" if number % 2 else b"")
         started_s = monotonic()
         assert ask(settings.port, "/health")[0] == 503
         sink.write(an_inspection(0, "good", "left"), FRAME_BGR)
-        assert monotonic() - started_s < LONGEST_CONNECTION_S / 2
-        wait_for(lambda: threading.active_count() - before <= MOST_CONNECTIONS, timeout_s=3)
+        assert monotonic() - started_s < LONGEST_SILENCE_S / 2
+        assert threading.active_count() - before <= 2  # connections have no threads; metrics are made on one
 
 
 def test_a_client_that_dribbles_is_cut_off() -> None:
     port = free_port()
-    server = HttpServer("127.0.0.1", port, {"/": lambda: Page(b"hello", "text/plain")}, longest_s=0.4)
+    server = PageServer("127.0.0.1", port, lambda: None, longest_silence_s=0.4)
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as client, pytest.raises(OSError):
             for _ in range(100):
@@ -238,7 +239,7 @@ def test_noise_harms_nobody(
 def test_closed_it_leaves_no_thread_and_the_port_is_free(settings: HttpOutput) -> None:
     before = threading.active_count()
     for _ in range(2):
-        with HttpSink(settings, CAMERAS), socket.create_connection(("127.0.0.1", settings.port)):
+        with HttpSink(settings, CAMERAS, Control()), socket.create_connection(("127.0.0.1", settings.port)):
             assert ask(settings.port, "/health")[0] == 503
         wait_for(lambda: threading.active_count() == before, timeout_s=5)
         with pytest.raises(ConnectionRefusedError):
@@ -249,19 +250,19 @@ def test_ipv6_too() -> None:
     output = HttpOutput(host="::1", port=free_port())
     if not socket.has_ipv6 or not Path("/proc/net/if_inet6").read_text().strip():
         pytest.skip("this machine has no IPv6")
-    with HttpSink(output, CAMERAS), socket.create_connection(("::1", output.port), timeout=5) as client:
+    with HttpSink(output, CAMERAS, Control()), socket.create_connection(("::1", output.port), timeout=5) as client:
         client.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-        assert client.recv(100).startswith(b"HTTP/1.0 503 ")
+        assert client.recv(100).startswith(b"HTTP/1.1 503 ")
 
 
 def test_a_port_that_is_taken_is_one_clear_line(sink: HttpSink, settings: HttpOutput) -> None:
     with pytest.raises(OutputError) as refused:
-        HttpSink(settings, CAMERAS)
+        HttpSink(settings, CAMERAS, Control())
     assert str(refused.value) == (
         f"http: 127.0.0.1:{settings.port} cannot be listened on (Address already in use); choose another port or host"
     )
     with pytest.raises(OutputError, match=r"http: no-such-host\.invalid:1 cannot be listened on"):
-        HttpServer("no-such-host.invalid", 1, {})
+        PageServer("no-such-host.invalid", 1, lambda: None)
 
 
 # --- as an output of a station
@@ -270,8 +271,12 @@ def test_a_port_that_is_taken_is_one_clear_line(sink: HttpSink, settings: HttpOu
 def test_alone_it_writes_nothing() -> None:
     with pytest.raises(pydantic.ValidationError, match=r"nothing would be written; .* mqtt, webhook \["):
         Outputs.model_validate({"http": {}})
-    outputs = Outputs.model_validate({"http": {"host": "::", "port": 80}, "annotated": {"folder": "f"}})
-    assert outputs.given[-1].in_words() == "metrics and health at http://[::]:80, stale after 10 s"
+    http = {"host": "::", "port": 80, "token": "0123456789abcdef"}
+    outputs = Outputs.model_validate({"http": http, "annotated": {"folder": "f"}})
+    words = "live page, metrics and health at http://[::]:80, with a token, stale after 10 s"
+    assert outputs.given[-1].in_words() == words
+    alone = HttpOutput(page=False).in_words()
+    assert alone == "metrics, health and control at http://127.0.0.1:8080, stale after 10 s"
 
 
 def test_a_station_file_is_told_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +289,12 @@ def test_a_station_file_is_told_what_is_wrong(tmp_path: Path, monkeypatch: pytes
     assert any("prometheus_client is not installed here; pip install 'oddkind[station]'" in line for line in said)
 
 
-def test_without_prometheus_client_it_is_one_clear_line(settings: HttpOutput, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+@pytest.mark.parametrize("missing", ["prometheus_client", "starlette.applications", "uvicorn"])
+def test_without_what_it_needs_it_is_one_clear_line(
+    settings: HttpOutput, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, "edge.page.app", raising=False)
+    monkeypatch.delitem(sys.modules, "edge.page.server", raising=False)
     with pytest.raises(UsageError, match="pip install 'oddkind\\[station\\]'"):
         settings.open(CAMERAS, pytest.fail, Control())

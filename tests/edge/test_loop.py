@@ -6,14 +6,14 @@ import json
 import math
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
-import jsonschema
 import numpy as np
 import pytest
+from calling_sink import CallingSink
 from mjpeg_server import MjpegServer
 
 from edge.bundle import Bundle
@@ -25,27 +25,8 @@ from edge.inspector import Inspector
 from edge.loop import run
 from edge.outputs.sinks import AnnotatedFrameSink, JsonLinesSink, Sink, annotated_name
 from edge.pictures import read_picture
-from edge.result import Classification, Inspection, Provenance, no_verdict, record_schema, utc_now
+from edge.result import Classification, Inspection, Provenance, no_verdict, utc_now
 from edge.run_summary import CameraSummary, RunSummary
-
-FORMATS = jsonschema.Draft202012Validator.FORMAT_CHECKER
-
-
-class CallingSink(Sink):
-    """Keeps records and calls `then(number of records)` after each, as another process might do something then."""
-
-    def __init__(self, then: Callable[[int], Any] = lambda count: None) -> None:
-        self.then = then
-        self.records: list[dict[str, Any]] = []
-
-    def write(self, inspection: Inspection, frame_bgr: np.ndarray | None, heat_map: np.ndarray | None = None) -> None:
-        record = json.loads(inspection.to_json())
-        jsonschema.validate(record, record_schema(), format_checker=FORMATS)
-        self.records.append(record)
-        self.then(len(self.records))
-
-    def of(self, key: str) -> list[Any]:
-        return [record[key] for record in self.records]
 
 
 class GivenFrames(Camera):

@@ -23,6 +23,7 @@ from edge.errors import UsageError
 from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
 from edge.outputs.mqtt import MqttReceiver, MqttSettings
 from edge.result import record_schema
+from edge.station.control import Control
 
 
 @pytest.fixture
@@ -42,11 +43,15 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def station(
-    path: Path, broker: Mosquitto | int, notify: Callable[[str], None] = pytest.fail, **settings: Any
+    path: Path,
+    broker: Mosquitto | int,
+    notify: Callable[[str], None] = pytest.fail,
+    control: Control | None = None,
+    **settings: Any,
 ) -> DatabaseSink:
     port = broker if isinstance(broker, int) else broker.port
     mqtt = MqttSettings.model_validate({"host": "127.0.0.1", "port": port, **settings})
-    return DatabaseSink(DatabaseSettings(file=path), notify, [MqttReceiver(mqtt)])
+    return DatabaseSink(DatabaseSettings(file=path), notify, [MqttReceiver(mqtt, control)])
 
 
 def ids_in(reader: Subscriber) -> list[str]:
@@ -85,6 +90,67 @@ def test_status_says_online_then_offline_and_is_retained(path: Path, broker: Mos
     with Subscriber(broker, "oddkind/status") as late:
         wait_for(lambda: states_in(late), timeout_s=30)
     assert (states_in(late), late.messages[0].retain) == (["offline"], True)
+
+
+def test_the_status_says_when_the_station_is_paused_or_in_fault(path: Path, broker: Mosquitto) -> None:
+    control = Control()
+    with Subscriber(broker) as reader, station(path, broker, control=control):
+        for change in (lambda: control.pause("page"), lambda: control.arm("page")):
+            wait_for(lambda: reader.on("/status"), timeout_s=30)
+            before = len(reader.on("/status"))
+            change()
+            wait_for(lambda before=before: len(reader.on("/status")) > before, timeout_s=30)
+        control.set_trouble("left", "camera lost: pulled")
+        wait_for(lambda: len(reader.on("/status")) == 4, timeout_s=30)
+    said = [json.loads(message.payload) for message in reader.on("/status")][:4]
+    assert [status["station"] for status in said] == ["armed", "paused", "armed", "fault"]
+    assert [status["reason"] for status in said] == [None, "paused by page", None, "left: camera lost: pulled"]
+
+
+# --- commands
+
+
+def test_commands_arm_pause_and_trigger_and_are_answered(path: Path, broker: Mosquitto) -> None:
+    control, taken = Control(), []
+    control.take_triggers("left", taken.append)
+    asked = [
+        ({"command": "pause", "reason": "cleaning"}, {"state": "paused", "reason": "cleaning"}),
+        ({"command": "arm"}, {"state": "armed", "reason": None}),
+        ({"command": "trigger", "part_id": "A-17"}, {"trigger_id": 1, "state": "armed", "reason": None}),
+        ({"command": "trigger", "camera": "top"}, {"error": "no triggered camera is called 'top'; there are: left"}),
+        (
+            {"command": "explode"},
+            {"error": "not a command: command: Input should be 'trigger', 'arm', 'pause' or 'master'"},
+        ),
+        ({"command": "arm", "part_id": "x"}, {"error": "not a command: arm has no part_id"}),
+    ]
+    with Subscriber(broker) as reader, station(path, broker, control=control, commands=True):
+        wait_for(lambda: states_in(reader) == ["online"], timeout_s=30)
+        for count, (command, _) in enumerate(asked, start=1):
+            reader.publish("oddkind/command", json.dumps(command), correlation=b"%d" % count)
+            wait_for(lambda count=count: len(reader.on("/answer")) == count, timeout_s=30)
+    assert [json.loads(message.payload) for message in reader.on("/answer")] == [answer for _, answer in asked]
+    assert [m.properties.CorrelationData for m in reader.on("/answer")] == [b"%d" % n for n in range(1, len(asked) + 1)]
+    assert [(one.trigger.by, one.trigger.part_id) for one in taken] == [("mqtt", "A-17")]
+
+
+def test_a_retained_command_is_not_obeyed_and_without_leave_none_is(path: Path, broker: Mosquitto) -> None:
+    control, deaf = Control(), Control()
+    with Subscriber(broker) as reader:
+        reader.publish("oddkind/command", '{"command": "pause"}', retain=True)
+        wait_for(lambda: reader.on("/command"), timeout_s=30)
+        with station(path, broker, control=control, commands=True):
+            wait_for(lambda: states_in(reader), timeout_s=30)
+            reader.publish("oddkind/command", "x" * 20_000)
+            wait_for(lambda: reader.on("/answer"), timeout_s=30)  # so the retained one, which came first, was seen
+        with station(path, broker, control=deaf):
+            wait_for(lambda: states_in(reader).count("online") == 2, timeout_s=30)
+            reader.publish("oddkind/command", '{"command": "pause"}')
+            sleep(0.5)
+    assert control.is_armed
+    assert deaf.is_armed
+    (answer,) = reader.on("/answer")
+    assert json.loads(answer.payload) == {"error": "a command of 20000 bytes; expected 10000 at most"}
 
 
 def test_a_station_that_dies_is_lost_by_the_word_of_the_broker(

@@ -25,8 +25,12 @@ from notify_socket import NotifySocket
 
 from edge.cameras.feeds import in_turns
 from edge.cameras.frames import Camera, Frame, Frames
+from edge.cameras.triggered import TriggeredCamera, TriggerSettings
+from edge.inspector import Inspector
+from edge.loop import run
 from edge.pictures import read_picture
 from edge.result import Provenance, utc_now
+from edge.station.control import Control
 from edge.station.service_manager import ServiceManager
 
 UNIT = Path(__file__).resolve().parents[2] / "deploy" / "oddkind.service"
@@ -164,6 +168,24 @@ def test_a_loop_that_hangs_starves_the_watchdog(systemd: NotifySocket) -> None:
         wait_for(lambda: systemd.count("WATCHDOG=1") == 3, timeout_s=5)
         sleep(0.3)  # an inspection that does not end
         assert systemd.count("WATCHDOG=1") == 3
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_a_station_that_waits_for_triggers_or_is_paused_is_ready_without_a_record(
+    systemd: NotifySocket, bundle_dir: Path, is_paused: bool
+) -> None:
+    control, stop = Control(), threading.Event()
+    if is_paused:
+        control.pause("start")
+    camera = Silent() if is_paused else TriggeredCamera(Silent(), TriggerSettings(), control, pytest.fail)
+    manager = ServiceManager(systemd.address, notify=pytest.fail)
+    options = {"stop": stop, "manager": manager, "control": control}
+    thread = threading.Thread(target=run, args=([camera], Inspector.load(bundle_dir), []), kwargs=options)
+    thread.start()
+    wait_for(lambda: systemd.told, timeout_s=5)
+    stop.set()
+    thread.join(5)
+    assert systemd.told[0].startswith("READY=1")
 
 
 # --- a real station

@@ -117,7 +117,7 @@ SAYS = """\
 26: cameras[5].source: is missing; expected a camera number, /dev/videoN
 26: cameras[5].src: unknown key; did you mean source? allowed here: source, name, lost_after_s
 27: cameras[6].source: expected a camera number, /dev/videoN
-28: cameras[7]: expected keys: source, name, lost_after_s, wait_for_camera, faults; got 7
+28: cameras[7]: expected keys: source, name, lost_after_s, wait_for_camera, faults, trigger; got 7
 29: always_type: expected true or false; got 'yes'
 30: max_frames: expected a whole number, 1 or more; got 0
 31: max_frames: is given twice, first in line 30
@@ -212,6 +212,31 @@ def test_what_is_named_must_be_there(case: str, folder: Path) -> None:
     assert found(folder, content, look_around=False) == []
 
 
+MASTERS = """bundle: bundle
+cameras: [{source: pictures, name: left}, {source: 0, name: right}]
+outputs: {records: {file: "-"}}
+master_parts:
+  parts:
+    - {name: a, expect: good}
+    - {name: b, expect: good, camera: top}
+    - {name: c, expect: good, camera: right}
+    - {name: d, expect: good, defect_class: dent, camera: left}
+"""
+
+
+def test_master_parts_are_seen_by_a_camera_of_the_station(folder: Path) -> None:
+    assert found(folder, MASTERS, look_around=False) == [
+        "6: master_parts.parts[0]: expected camera: one of left, right",
+        "7: master_parts.parts[1].camera: no camera of this station; expected left or right; got 'top'",
+        "9: master_parts.parts[3]: a good part has no defect_class; leave it out, or expect: defect",
+    ]
+
+
+def test_a_folder_has_no_input_line(folder: Path) -> None:
+    (line,) = found(folder, LEAST.replace("source: pictures", "source: pictures, trigger: {by: camera}"))
+    assert line == "2: cameras[0].trigger.by: a file or folder has no input line; expected software"
+
+
 def test_a_graph_that_the_bundle_does_not_have_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def without_openvino(*arguments: object) -> object:
         manifest = read_manifest(*arguments)  # type: ignore[arg-type, type-var]
@@ -295,7 +320,7 @@ def test_the_example_is_never_written_over_another_file(folder: Path) -> None:
 
 def uncommented() -> str:
     """The example with every optional key in force, for a live camera."""
-    text = re.sub(r"^( *)# ( *[a-z_]+:( |$))", r"\1\2", example_text(), flags=re.MULTILINE)
+    text = re.sub(r"^( *)# ( *(?:- )?[a-z_]+:( |$))", r"\1\2", example_text(), flags=re.MULTILINE)
     return text.replace("- source: pictures ", "- source: rtsp://camera/1 ")
 
 
@@ -303,6 +328,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     shown = yaml.safe_load(uncommented())
     either_or = copy.deepcopy(shown)
     del either_or["outputs"]["mqtt"]["password_file"], either_or["outputs"]["webhook"]["secret_file"]
+    del either_or["outputs"]["http"]["token_file"]
     either_or["outputs"]["mqtt"]["tls"] = True  # certificates need it
     station = Station.model_validate(either_or)
     assert keys_of(shown) == {".".join(key) for key in keys_of_model(Station)}

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,8 @@ class Place:
 
     def install(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         """install.sh with the options of a trial and these."""
-        folders = [w for name in ("prefix", "state", "config", "bin") for w in (f"--{name}", self.folder / name)]
-        command = ["bash", SCRIPT, "--no-service", *folders, *arguments]
+        folders = [f"--{name}={self.folder / name}".split("=") for name in ("prefix", "state", "config", "bin")]
+        command = ["bash", SCRIPT, "--no-service", *chain.from_iterable(folders), *arguments]
         everything = own_environment(**environment)
         return subprocess.run(command, cwd=self.folder, env=everything, capture_output=True, text=True, check=False)
 

@@ -18,7 +18,7 @@ from output_records import FRAME_BGR, an_inspection
 
 from edge.outputs.http_output import HttpOutput
 from edge.outputs.sinks import Sink
-from edge.station.control import Control
+from edge.station.control import Asked, Control
 
 # Beyond loopback a station wants a token.
 TOKEN = {"token": "a word of some length"} if "token" in HttpOutput.model_fields else {}
@@ -109,3 +109,46 @@ def test_a_station_that_does_not_listen_cannot_be_asked(tmp_path: Path) -> None:
 def test_a_wrong_file_is_said_as_ever(tmp_path: Path) -> None:
     answer = run_oddkind("station", "health", str(tmp_path / "none.yaml"))
     assert answer.exit_code == 1 and "none.yaml" in answer.stderr
+
+
+# --- arm, pause, trigger
+
+
+@pytest.fixture
+def control(port: int) -> Iterator[Control]:
+    control = Control()
+    with HttpOutput(port=port).open(["left"], pytest.fail, control):
+        yield control
+
+
+def test_a_station_is_paused_and_armed_from_a_terminal(file: Path, control: Control) -> None:
+    answer = run_oddkind("station", "pause", str(file), "--reason", "cleaning")
+    assert (answer.exit_code, answer.stdout) == (0, "paused: cleaning\n")
+    assert control.status.reason == "cleaning"
+    answer = run_oddkind("station", "arm", str(file))
+    assert (answer.exit_code, answer.stdout) == (0, "armed\n")
+    assert control.is_armed
+
+
+def test_a_trigger_from_a_terminal_says_its_number(file: Path, control: Control) -> None:
+    taken: list[Asked] = []
+    control.take_triggers("left", taken.append)
+    answer = run_oddkind("station", "trigger", str(file), "--part-id", "A-17", "--camera", "left")
+    assert (answer.exit_code, answer.stdout) == (0, "trigger 1; armed\n")
+    assert [(asked.trigger.by, asked.trigger.part_id) for asked in taken] == [("http", "A-17")]
+
+
+def test_what_a_station_refuses_is_one_line_and_exit_code_1(file: Path, control: Control) -> None:
+    for command, why in [
+        (["trigger", str(file)], "no camera of this station waits for triggers"),
+        (["master", str(file), "good-1"], "this station has no master parts"),
+    ]:
+        answer = run_oddkind("station", *command)
+        assert answer.exit_code == 1
+        assert why in answer.stderr and answer.stderr.count("\n") == 1
+
+
+def test_a_station_that_does_not_run_is_said_to_be_away(file: Path) -> None:
+    answer = run_oddkind("station", "arm", str(file))
+    assert answer.exit_code == 1
+    assert "is the station running?" in answer.stderr

@@ -1,0 +1,88 @@
+"""A camera whose own input line triggers it: every picture that it sends is a part, and none is skipped silently."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import repeat
+
+from edge.cameras.frames import Camera, Due, Frame, Frames, NoFrame
+from edge.cameras.triggered import TriggerSettings
+from edge.notify import Notify
+from edge.result import Provenance
+from edge.station.control import Control
+
+
+class LineTriggeredCamera(Camera):
+    """`camera` sends one picture a part, each handed over in order. It keeps the camera's name, and closes it.
+
+    A picture that had no place in the queue is an overrun, one that the camera numbered and nobody received is lost:
+    each has a `NoFrame` of its own, before the picture that came after it.
+    """
+
+    is_triggered = True
+
+    def __init__(self, camera: Camera, settings: TriggerSettings, control: Control, notify: Notify) -> None:
+        self.name = camera.name
+        self._camera, self._settings, self._control, self._notify = camera, settings, control, notify
+        self._next_frame_id = 0
+        self._device_id: int | None = None
+
+    def frames(self, stop: threading.Event) -> Frames:
+        """One item a part, until the camera has ended or `stop` is set."""
+        is_lost = False
+        for item in self._camera.frames(stop):
+            if isinstance(item, Frame):
+                if is_lost:
+                    self._notify(f"{self.name}: the camera is back")
+                is_lost, reconnected = False, is_lost
+                yield from self._skipped(item, reconnected)
+                yield self._part(item)
+            elif item.lost:
+                is_lost = True
+                self._notify(f"{self.name}: {item.reason}; trying to reconnect")
+            else:
+                yield self._nothing(item.provenance, item.reason)
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self._camera.close()
+
+    @property
+    def trouble(self) -> str | None:  # type: ignore[override]
+        """Of the camera."""
+        return self._camera.trouble
+
+    @property
+    def reconnects(self) -> int:  # type: ignore[override]
+        """Of the camera."""
+        return self._camera.reconnects
+
+    def _skipped(self, frame: Frame, reconnected: bool) -> Iterator[NoFrame]:
+        """Parts that were seen and cannot be judged. After a reconnect the camera may number from anywhere."""
+        device = frame.provenance.device
+        number = device.frame_id if device else None
+        gap = number - self._device_id - 1 if number is not None and self._device_id is not None else 0
+        self._device_id = number
+        lost = 0 if reconnected else max(0, gap - frame.dropped_before)
+        full = f"overrun: {self._settings.queue} pictures were waiting already"
+        reasons = [*repeat("camera lost: its picture never arrived", lost), *repeat(full, frame.dropped_before)]
+        for reason in reasons:
+            yield self._nothing(frame.provenance, reason)
+
+    def _part(self, frame: Frame) -> Frame | NoFrame:
+        if not self._control.inspects(self.name, frame.grabbed_at_s):
+            return self._nothing(frame.provenance, f"paused: {self._control.status.reason}")
+        due = Due(frame.grabbed_at_s, frame.grabbed_at_s + self._settings.deadline_s)
+        return Frame(frame.frame_bgr, self._numbered(frame.provenance), grabbed_at_s=frame.grabbed_at_s, due=due)
+
+    def _nothing(self, provenance: Provenance, reason: str) -> NoFrame:
+        numbered = replace(self._numbered(provenance), device=None)
+        return NoFrame(numbered, reason)
+
+    def _numbered(self, provenance: Provenance) -> Provenance:
+        """With a trigger and a number of its own."""
+        self._next_frame_id += 1
+        asked = self._control.next_trigger("camera")
+        return replace(provenance, frame_id=self._next_frame_id - 1, trigger=asked.trigger)
