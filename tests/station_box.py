@@ -17,7 +17,7 @@ NEEDED = ("debootstrap", "systemd-nspawn", "nsenter")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def make_root(folder: Path) -> None:
+def make_root(folder: Path, packages: str = "systemd,python3,python3-venv") -> None:
     """Fill `folder`; the test is skipped, with the reason, where that cannot be."""
     missing = [name for name in NEEDED if shutil.which(name, path=f"{os.environ['PATH']}:{PATH}") is None]
     if missing:
@@ -26,7 +26,6 @@ def make_root(folder: Path) -> None:
         pytest.skip("debootstrap and systemd-nspawn need root")
     if sys.version_info[:2] != ITS_PYTHON:
         pytest.skip(f"wheels made here are for Python {sys.version_info[:2]}, {SUITE} has {ITS_PYTHON}")
-    packages = "systemd,python3,python3-venv"
     command = ["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(folder)]
     done = subprocess.run(command, env=box_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
