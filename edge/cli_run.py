@@ -135,7 +135,7 @@ def _from_flags(
         pictures = AnnotatedOutput(folder=annotated, keep=keep_annotated) if annotated else None
         cameras = [CameraEntry(source=s, lost_after_s=lost_after_s, wait_for_camera=wait_for_camera) for s in sources]
         rows = DatabaseSettings(file=database) if database else None
-        outputs = Outputs(records=RecordsOutput(file=Path(out)), annotated=pictures, database=rows)
+        outputs = Outputs(records=RecordsOutput(file=Path(out), queue_records=0), annotated=pictures, database=rows)
         return Station(
             bundle=bundle,
             classes=classes_path,

@@ -19,3 +19,28 @@ def one_line(exc: Exception) -> str:
     text = str(exc).strip()
     first = text.splitlines()[0] if text else ""
     return first if type(exc).__module__.startswith("edge") else f"{type(exc).__name__}: {first}"
+
+
+class Trouble:
+    """Something that is wrong for a while: told when it begins and when it is over, however often it is met between."""
+
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
+        self.is_on = False
+
+    def met(self, text: str) -> None:
+        """It is there; `text` is told if it was not."""
+        if not self.is_on:
+            self._notify(text)
+        self.is_on = True
+
+    def over(self, text: str) -> None:
+        """It is not there; `text` is told if it was."""
+        if self.is_on:
+            self._notify(text)
+        self.is_on = False
+
+
+def is_worth_telling(count: int) -> bool:
+    """The 1st, 10th, 100th and so on of something that may happen with every frame."""
+    return str(count).strip("0") == "1"

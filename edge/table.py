@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, BinaryIO, Protocol
 
@@ -23,6 +23,18 @@ TABLE_COLUMNS = (
     "relation_score",
     "box_xyxy",
     "error",
+)
+# Of a station, where a record may be of any camera and of any moment.
+STATION_COLUMNS = (
+    "captured_at",
+    "source",
+    "frame_id",
+    *TABLE_COLUMNS,
+    "age_ms",
+    "trigger_id",
+    "part_id",
+    "master_part",
+    "result_id",
 )
 
 
@@ -66,12 +78,26 @@ def open_tables(open_writer: OpenWriter, wants_parquet: bool) -> Iterator[list[T
         yield tables
 
 
-def table_row(record: Record) -> list[str]:
-    """One line of `results.csv`."""
+def table_row(record: Record, columns: Sequence[str] = TABLE_COLUMNS) -> list[str]:
+    """The cells of one line; region columns are those of the strongest region."""
     strongest = record["regions"][0] if record["regions"] else {}
-    box = " ".join(str(edge) for edge in strongest.get("box_xyxy", ()))
-    cells = {**record, "relation_score": strongest.get("relation_score"), "box_xyxy": box}
-    return [_cell(cells[column]) for column in TABLE_COLUMNS]
+    trigger, master_part = record.get("trigger") or {}, record.get("master_part") or {}
+    cells = {
+        **record,
+        "relation_score": strongest.get("relation_score"),
+        "box_xyxy": " ".join(str(edge) for edge in strongest.get("box_xyxy", ())),
+        "trigger_id": trigger.get("trigger_id"),
+        "part_id": trigger.get("part_id"),
+        "master_part": master_part.get("name"),
+    }
+    return [_cell(cells[column]) for column in columns]
+
+
+def csv_line(cells: Sequence[str]) -> bytes:
+    """One line for a file that is appended to: no cell breaks it, so that every record is one line."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow([" ".join(cell.splitlines()) for cell in cells])
+    return text.getvalue().encode()
 
 
 def _cell(value: object) -> str:

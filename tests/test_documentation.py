@@ -23,8 +23,10 @@ from edge.cli import main
 from edge.manifest import BundleManifest, PackManifest
 from edge.outputs.database import Database, Entry, prepare
 from edge.outputs.database_sink import DatabaseSettings
+from edge.outputs.evidence import EvidenceOutput
 from edge.outputs.http_output import HttpOutput
 from edge.outputs.mqtt import MqttSettings
+from edge.outputs.record_files import CsvOutput
 from edge.outputs.webhook import WebhookSettings
 from edge.registry import COMMANDS
 from edge.result import record_schema
@@ -138,7 +140,9 @@ def test_the_example_record_follows_the_schema() -> None:
     assert record["regions"]
 
 
-@pytest.mark.parametrize("model", [DatabaseSettings, MqttSettings, WebhookSettings, HttpOutput])
+@pytest.mark.parametrize(
+    "model", [DatabaseSettings, MqttSettings, WebhookSettings, HttpOutput, CsvOutput, EvidenceOutput]
+)
 def test_every_setting_of_an_output_is_explained(model: type[pydantic.BaseModel]) -> None:
     cells = re.findall(
         r"^\| ([^|]+) \|", (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8"), flags=re.MULTILINE

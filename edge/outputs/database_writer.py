@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from edge.errors import OutputError
-from edge.notify import Notify, one_line
+from edge.notify import Notify, is_worth_telling, one_line
 from edge.outputs.database import Database, Entry
 
 MAX_BATCH = 500  # records a transaction
@@ -110,8 +110,3 @@ class DatabaseWriter(threading.Thread):
             lost = self.lost
         if is_worth_telling(lost):
             self._notify(f"{self._path}: {why}; records not stored so far: {lost}")
-
-
-def is_worth_telling(count: int) -> bool:
-    """The 1st, 10th, 100th and so on of something that may happen with every frame."""
-    return str(count).strip("0") == "1"

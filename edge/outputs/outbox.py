@@ -11,9 +11,8 @@ from time import monotonic
 
 from edge.cameras.live import back_off_s
 from edge.errors import OutputError
-from edge.notify import Notify, one_line
+from edge.notify import Notify, is_worth_telling, one_line
 from edge.outputs.database import Database, Letter
-from edge.outputs.database_writer import is_worth_telling
 from edge.pictures import FrameBgr
 from edge.result import Inspection
 from edge.station.control import Control

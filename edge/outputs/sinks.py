@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pydantic
 
 from edge.draw import draw_inspection
-from edge.errors import OutputError
-from edge.notify import Notify
+from edge.errors import OutputError, PictureError
+from edge.notify import Notify, Trouble, one_line
+from edge.outputs.line_file import LineFile, may_pass, write_all
 from edge.pictures import FrameBgr, write_picture
 from edge.result import Inspection
 from edge.station.control import Control, Status
@@ -76,28 +74,26 @@ class Output(StationPart):
 class JsonLinesSink(Sink):
     """One record a line, flushed line by line, appended to a file or written to stdout (`path` None).
 
-    A line is whole or absent: what a full disk leaves of one is cut off again, and a torn line that an earlier
-    run left (power cut) is closed with a line break, so that it spoils no other.
+    OutputError when a record cannot be written; those before it are whole, see `LineFile`.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._name = str(path or "standard output")
-        self._is_file = path is not None
-        self._stream = _open_for_lines(path) if path else sys.stdout.buffer
+        self._file = _open_for_lines(path) if path else None
+        self._stdout = sys.stdout.buffer
 
     def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         """Append one line; OutputError when it cannot be written."""
-        line = (inspection.to_json() + "\n").encode()
-        start = self._stream.seek(0, os.SEEK_END) if self._is_file else 0
+        line = json_line(inspection)
         try:
-            _write_all(self._stream, line)
-            self._stream.flush()
+            if self._file:
+                self._file.append(line)
+            else:
+                write_all(self._stdout, line)  # Python's -u takes its buffer away
+                self._stdout.flush()
         except BrokenPipeError:  # the reader of our output has gone, which is its right
             raise
         except OSError as exc:
-            if self._is_file:
-                with suppress(OSError):
-                    self._stream.truncate(start)
             raise OutputError(
                 f"{self._name}: record {inspection.result_id} cannot be written ({exc.strerror or exc}); "
                 "free some space, then run again: records are appended"
@@ -105,27 +101,32 @@ class JsonLinesSink(Sink):
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
-        if self._is_file:
-            self._stream.close()
+        if self._file:
+            self._file.close()
 
 
 class AnnotatedFrameSink(Sink):
     """Frames with their verdict drawn on them, as JPEG files in a folder; the `keep` newest stay.
 
-    What goes wrong with a picture costs the picture, not the inspection: `notify` hears of it once.
+    What goes wrong with a picture costs the picture, not the inspection: `notify` hears when it begins and when a disk
+    takes pictures again.
     cameras: names of several sources, whose pictures would otherwise take each other's place.
     """
 
     def __init__(self, folder: Path, keep: int, notify: Notify, cameras: Sequence[str] = ()) -> None:
-        self._folder, self._keep, self._notify = folder, keep, notify
+        self._folder, self._keep = folder, keep
         self._camera_numbers = {name: number for number, name in enumerate(cameras, start=1)}
-        self._has_failed = False
+        self._disk, self._drawing = Trouble(notify), Trouble(notify)
+        self._kept: dict[Path, None] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             earlier = [path for path in folder.iterdir() if _ANNOTATED_NAME.fullmatch(path.name)]
             self._kept = dict.fromkeys(sorted(earlier, key=lambda path: (path.stat().st_mtime_ns, path.name)))
         except OSError as exc:
-            raise OutputError(f"{folder}: cannot be used for annotated frames ({exc.strerror or exc})") from exc
+            text = f"{folder}: cannot be used for annotated frames ({exc.strerror or exc})"
+            if not may_pass(exc):
+                raise OutputError(text) from exc
+            self._disk.met(text)
 
     def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         """Draw and write one picture, then remove the oldest ones over `keep`."""
@@ -136,8 +137,12 @@ class AnnotatedFrameSink(Sink):
         try:
             write_picture(path, draw_inspection(frame_bgr, inspection))
             self._keep_newest(path)
-        except Exception as exc:  # a full disk, or a frame too strange to draw on
-            self._notify_once(f"annotated frames are not complete: {str(exc) or type(exc).__name__}")
+        except (PictureError, OSError) as exc:  # a full disk
+            self._disk.met(f"annotated frames are not complete: {exc}")
+        except Exception as exc:  # a frame too strange to draw on
+            self._drawing.met(f"annotated frames are not complete: {one_line(exc)}")
+        else:
+            self._disk.over(f"{self._folder}: annotated frames are written again")
 
     def _keep_newest(self, path: Path) -> None:
         self._kept.pop(path, None)  # a picture that was written again is the newest
@@ -146,11 +151,6 @@ class AnnotatedFrameSink(Sink):
             oldest = next(iter(self._kept))
             del self._kept[oldest]
             oldest.unlink(missing_ok=True)
-
-    def _notify_once(self, text: str) -> None:
-        if not self._has_failed:
-            self._notify(text)
-        self._has_failed = True
 
 
 class AnnotatedOutput(Output):
@@ -176,21 +176,13 @@ def annotated_name(inspection: Inspection, camera_number: int | None = None) -> 
     return f"{moment}_{camera}{p.frame_id:08d}_{inspection.verdict}.jpg"
 
 
-def _open_for_lines(path: Path) -> BinaryIO:
+def json_line(inspection: Inspection) -> bytes:
+    """The record as it stands in a file of records."""
+    return (inspection.to_json() + "\n").encode()
+
+
+def _open_for_lines(path: Path) -> LineFile:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("ab+", buffering=0)
-        if stream.seek(0, os.SEEK_END) > 0:
-            stream.seek(-1, os.SEEK_END)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
+        return LineFile(path)
     except OSError as exc:
         raise OutputError(f"{path}: cannot take records ({exc.strerror or exc}); choose another --out") from exc
-    return stream
-
-
-def _write_all(stream: BinaryIO, content: bytes) -> None:
-    """A raw file may take only a part at a time, without an error, when the disk is nearly full."""
-    left = memoryview(content)
-    while left:
-        left = left[stream.write(left) :]

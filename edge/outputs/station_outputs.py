@@ -12,10 +12,12 @@ import pydantic
 
 from edge.notify import Notify
 from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
+from edge.outputs.evidence import EvidenceOutput
 from edge.outputs.http_output import HttpOutput
+from edge.outputs.modbus import ModbusOutput
 from edge.outputs.mqtt import MqttSettings
 from edge.outputs.outbox import ReceiverOutput
-from edge.outputs.record_files import RecordsOutput
+from edge.outputs.record_files import CsvOutput, RecordsOutput
 from edge.outputs.sinks import AnnotatedOutput, Output, Sink
 from edge.outputs.webhook import WebhookSettings
 from edge.station.control import Control
@@ -33,6 +35,9 @@ class Outputs(StationPart):
     mqtt: MqttSettings | None = None
     webhook: WebhookSettings | None = None
     http: HttpOutput | None = None
+    modbus: ModbusOutput | None = None
+    csv: CsvOutput | None = None
+    evidence: EvidenceOutput | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_not_empty(self) -> Outputs:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge.cameras.address import EXPECTED, URL_SCHEMES, identity, is_live, redacted, url_scheme
+from edge.outputs.modbus import ANSWER_WITHIN_S
 from edge.station.yaml_file import Document, Where, dotted
 
 # Of a file or folder they mean nothing.
@@ -18,6 +19,8 @@ PLACES: tuple[Where, ...] = (
     ("outputs", "annotated", "folder"),
     ("outputs", "database", "file"),
     ("master_parts", "file"),
+    ("outputs", "csv", "file"),
+    ("outputs", "evidence", "folder"),
 )
 
 
@@ -30,6 +33,7 @@ def check_combinations(document: Document) -> None:
     _check_feedback(document)
     _check_same_place(document)
     _check_master_parts(document)
+    _check_plc(document)
 
 
 def sources(document: Document) -> Iterator[tuple[Where, str]]:
@@ -80,12 +84,14 @@ def _check_twins(document: Document) -> None:
 
 
 def _check_feedback(document: Document) -> None:
-    place: Where = ("outputs", "annotated", "folder")
-    folder = document.path(place)
-    for source_place, source in sources(document):
-        inside = folder and not is_live(source) and folder.resolve().is_relative_to(Path(source).resolve())
-        if inside:
-            document.complain(place, f"lies in the folder of {_named(document, source_place)}: it would be inspected")
+    for place in PLACES:
+        folder = document.path(place) if place[-1] == "folder" else None
+        for source_place, source in sources(document):
+            inside = folder and not is_live(source) and folder.resolve().is_relative_to(Path(source).resolve())
+            if inside:
+                document.complain(
+                    place, f"lies in the folder of {_named(document, source_place)}: it would be inspected"
+                )
 
 
 def _check_same_place(document: Document) -> None:
@@ -110,6 +116,21 @@ def _check_master_parts(document: Document) -> None:
         elif isinstance(camera, str) and camera not in names:
             where: Where = ("master_parts", "parts", number, "camera")
             document.complain(where, f"no camera of this station; expected {' or '.join(names)}; got {camera!r}")
+
+
+def _check_plc(document: Document) -> None:
+    """The camera that a PLC triggers is there, and every camera answers before the PLC's answer is due."""
+    place: Where = ("outputs", "modbus", "camera")
+    wanted = document.get(*place)
+    shown = [document.get(*at[:-1], "name") or redacted(source) for at, source in sources(document)]
+    if isinstance(wanted, str) and wanted not in shown:
+        document.complain(place, f"no camera is called {wanted!r}; there are: {', '.join(map(str, shown))}")
+    within_s = document.get("outputs", "modbus", "answer_within_s") or ANSWER_WITHIN_S
+    for at, _ in sources(document) if document.get("outputs", "modbus") is not None else ():
+        deadline: Where = (*at[:-1], "trigger", "deadline_s")
+        deadline_s = document.get(*deadline)
+        if isinstance(deadline_s, int | float) and isinstance(within_s, int | float) and deadline_s > within_s:
+            document.complain(deadline, f"is more than outputs.modbus.answer_within_s, {within_s:g}; raise that too")
 
 
 def _named(document: Document, place: Where) -> str:

@@ -48,14 +48,14 @@ def run_station(station: Station, notify: Notify = say, watch_faults: bool = Tru
 
 
 def refuse_feedback(station: Station) -> None:
-    """UsageError when the next run would inspect this run's annotated frames as if they were parts."""
-    annotated = station.outputs.annotated
+    """UsageError when the next run would inspect pictures that this run keeps as if they were parts."""
+    annotated, evidence = station.outputs.annotated, station.outputs.evidence
+    kept = {"annotated pictures": annotated and annotated.folder, "evidence": evidence and evidence.folder}
     for entry in station.cameras:
         source = Path(entry.source)
-        if annotated and source.is_dir() and annotated.folder.resolve().is_relative_to(source.resolve()):
-            raise UsageError(
-                f"annotated pictures: {annotated.folder} lies in the source folder {source}; choose another folder"
-            )
+        for what, folder in kept.items():
+            if folder and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+                raise UsageError(f"{what}: {folder} lies in the source folder {source}; choose another folder")
 
 
 def refuse_twins(station: Station) -> None:

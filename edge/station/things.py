@@ -15,7 +15,7 @@ from edge.errors import OddkindError
 from edge.manifest import graph_key
 from edge.notify import one_line
 from edge.pictures import PICTURE_SUFFIXES, iter_picture_paths
-from edge.station.combinations import sources
+from edge.station.combinations import PLACES, sources
 from edge.station.yaml_file import Document, Where
 
 RECEIVER_FILES: tuple[Where, ...] = (
@@ -24,7 +24,7 @@ RECEIVER_FILES: tuple[Where, ...] = (
     ("outputs", "http", "token_file"),
 )
 
-PACKAGES = {"mqtt": "paho", "http": "prometheus_client"}
+PACKAGES = {"mqtt": ("paho", "station"), "http": ("prometheus_client", "station"), "modbus": ("pymodbus", "modbus")}
 
 
 def check_things(document: Document) -> None:
@@ -101,18 +101,12 @@ def _check_source(document: Document, place: Where, source: str) -> None:
 
 def _check_outputs(document: Document) -> None:
     """Only what can be seen without writing anything."""
-    records: Where = ("outputs", "records", "file")
-    path = document.path(records)
-    if path and document.get(*records) != "-" and path.is_dir():
-        document.complain(records, f"{document.shown(records)} is a folder; name a file")
-    annotated: Where = ("outputs", "annotated", "folder")
-    path = document.path(annotated)
-    if path and path.exists() and not path.is_dir():
-        document.complain(annotated, f"{document.shown(annotated)} is a file; name a folder")
-    database: Where = ("outputs", "database", "file")
-    path = document.path(database)
-    if path and path.is_dir():
-        document.complain(database, f"{document.shown(database)} is a folder; name a file")
+    for place in PLACES:
+        path, is_folder = document.path(place), place[-1] == "folder"
+        if path is None or not _is_there(path) or document.get(*place) == "-" or path.is_dir() == is_folder:
+            continue
+        what = "a file; name a folder" if is_folder else "a folder; name a file"
+        document.complain(place, f"{document.shown(place)} is {what}")
 
 
 def _check_receivers(document: Document) -> None:
@@ -123,9 +117,9 @@ def _check_receivers(document: Document) -> None:
 
 
 def _check_packages(document: Document) -> None:
-    for output, module in PACKAGES.items():
-        if document.get("outputs", output) and find_spec(module) is None:
-            document.complain(("outputs", output), f"{module} is not installed here; pip install 'oddkind[station]'")
+    for output, (module, extra) in PACKAGES.items():
+        if document.get("outputs", output) is not None and find_spec(module) is None:
+            document.complain(("outputs", output), f"{module} is not installed here; pip install 'oddkind[{extra}]'")
 
 
 def _is_there(path: Path) -> bool:

@@ -30,6 +30,8 @@ def expected(annotation: Any) -> str:
     bare, limits = _unwrapped(annotation)
     if isinstance(bare, type) and issubclass(bare, pydantic.BaseModel):
         return f"keys: {', '.join(bare.model_fields)}"
+    if get_origin(bare) is dict:
+        return f"a name for each of: {expected(get_args(bare)[1])}"
     if get_origin(bare) is list:
         return f"a list{_length(limits)}, each item: {expected(get_args(bare)[0])}"
     choices = _choices(bare)
@@ -78,6 +80,8 @@ def _place(model: type[pydantic.BaseModel], loc: tuple[int | str, ...]) -> tuple
                 return (*where, key), bare
             field = bare.model_fields[str(key)]
             annotation = Annotated[field.annotation, field] if field.metadata else field.annotation
+        elif get_origin(bare) is dict and isinstance(key, str) and key != "[key]":
+            annotation = get_args(bare)[1]
         elif get_origin(bare) is list and isinstance(key, int):
             annotation = get_args(bare)[0]
         else:  # a branch of a union, which is no key

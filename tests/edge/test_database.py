@@ -18,10 +18,10 @@ from edge_processes import wait_for
 from output_records import FRAME_BGR, an_inspection, query, stored, write
 
 from edge.errors import OutputError
+from edge.notify import is_worth_telling
 from edge.outputs import database_writer
 from edge.outputs.database import BUSY_TIMEOUT_S, Database, Entry, prepare
 from edge.outputs.database_sink import DatabaseSettings, DatabaseSink
-from edge.outputs.database_writer import is_worth_telling
 from edge.result import Inspection, Provenance
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -297,5 +297,9 @@ def test_a_disk_that_refuses_pictures_is_told_once_and_costs_no_inspection(tmp_p
         folder.write_bytes(b"somebody put a file here")
         for frame_id in range(3):
             sink.write(an_inspection(frame_id), np.zeros((48, 64, 3), np.uint8))
-    assert len(notices) == 1
+        assert len(notices) == 1
+        folder.unlink()
+        for frame_id in range(3):
+            sink.write(an_inspection(frame_id), np.zeros((48, 64, 3), np.uint8))
     assert "annotated frames are not complete" in notices[0]
+    assert notices[1:] == [f"{folder}: annotated frames are written again"]

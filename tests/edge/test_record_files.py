@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,15 @@ import pydantic
 import pytest
 
 from edge.errors import OutputError
-from edge.outputs.record_files import RecordsOutput, RotatingRecords
-from edge.outputs.sinks import JsonLinesSink
+from edge.notify import Notify
+from edge.outputs.line_file import LineFile
+from edge.outputs.record_files import RecordsOutput
+from edge.outputs.rotating_file import RotatingFile, Rotation
+from edge.outputs.sinks import json_line
 from edge.result import Inspection, Provenance, no_verdict
+from edge.station.control import Control
 
-KB = 0.001
+KB = 1000
 
 
 class Clock:
@@ -36,14 +43,19 @@ def inspection(number: int) -> Inspection:
     return no_verdict(Provenance("press", number, "2026-11-26T23:59:58.000Z"), "0" * 16, 1.0, "a reason")
 
 
-def opened(path: Path, **options: Any) -> RotatingRecords:
-    settings: dict[str, Any] = {"max_mb": None, "daily": False, "keep": None, "notify": pytest.fail, **options}
-    return RotatingRecords(path, **settings)
+@contextmanager
+def opened(
+    path: Path, notify: Notify = pytest.fail, now: Callable[[], datetime] | None = None, **rotation: Any
+) -> Iterator[RotatingFile]:
+    clock = {"now": now} if now else {}
+    with closing(RotatingFile(path, Rotation(**rotation), notify, **clock)) as file:
+        file.open()
+        yield file
 
 
-def write(sink: RotatingRecords, *numbers: int) -> None:
+def write(file: RotatingFile, *numbers: int) -> None:
     for number in numbers:
-        sink.write(inspection(number), None)
+        file.append(json_line(inspection(number)))
 
 
 def ids(*paths: Path) -> list[int]:
@@ -57,7 +69,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_by_size_every_record_is_in_one_file_in_order(path: Path) -> None:
-    with opened(path, max_mb=KB) as sink:
+    with opened(path, max_bytes=KB) as sink:
         write(sink, *range(50))
         files = sink.finished()
     assert len(files) > 10
@@ -95,7 +107,7 @@ def test_keep_removes_the_oldest_finished_files_and_nothing_else(path: Path) -> 
     others = ["line.3.jsonl.bak", "line.3.000001.jsonl", "line.4.000001.20261126T235958Z.jsonl", "line.3.csv", "notes"]
     for name in others:
         (path.parent / name).write_text("mine")
-    with opened(path, max_mb=KB, keep=3) as sink:
+    with opened(path, max_bytes=KB, keep=3) as sink:
         write(sink, *range(40))
         files = sink.finished()
     assert len(files) == 3
@@ -106,14 +118,14 @@ def test_keep_removes_the_oldest_finished_files_and_nothing_else(path: Path) -> 
 
 def test_without_keep_nothing_is_removed_over_many_runs(path: Path) -> None:
     for run in range(6):
-        with opened(path, max_mb=KB) as sink:
+        with opened(path, max_bytes=KB) as sink:
             write(sink, *range(run * 10, run * 10 + 10))
     assert ids(*sink.finished(), path) == list(range(60))
 
 
 def test_a_clock_that_was_set_back_confuses_neither_order_nor_keep(path: Path) -> None:
     clock = Clock()
-    with opened(path, max_mb=KB, keep=2, now=clock) as sink:
+    with opened(path, max_bytes=KB, keep=2, now=clock) as sink:
         write(sink, *range(20))
         clock.now = datetime(1970, 1, 1, tzinfo=UTC)
         write(sink, *range(20, 40))
@@ -123,7 +135,7 @@ def test_a_clock_that_was_set_back_confuses_neither_order_nor_keep(path: Path) -
 
 
 def test_a_file_that_was_moved_away_is_begun_anew(path: Path) -> None:
-    with opened(path, max_mb=1.0) as sink:
+    with opened(path, max_bytes=1_000_000) as sink:
         write(sink, 0)
         path.rename(path.with_name("archive.jsonl"))
         write(sink, 1)
@@ -132,7 +144,7 @@ def test_a_file_that_was_moved_away_is_begun_anew(path: Path) -> None:
 
 def test_a_rotation_that_fails_costs_no_record_and_is_told_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notices: list[str] = []
-    with opened(path, max_mb=KB, notify=notices.append) as sink:
+    with opened(path, max_bytes=KB, notify=notices.append) as sink:
         write(sink, 0, 1)
 
         def refuse(*_: object) -> None:
@@ -145,28 +157,32 @@ def test_a_rotation_that_fails_costs_no_record_and_is_told_once(path: Path, monk
         write(sink, 20)
         assert ids(*sink.finished(), path) == list(range(21))
     assert len(notices) == 1
-    assert "is not rotated as asked" in notices[0]
+    assert "is not put aside as asked" in notices[0]
 
 
 def test_where_no_new_file_can_be_opened_the_old_one_gets_its_name_back(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notices: list[str] = []
-    with opened(path, max_mb=KB, notify=notices.append) as sink:
+    with opened(path, max_bytes=KB, notify=notices.append) as sink:
         write(sink, 0, 1)
 
-        def refuse(*_: object) -> JsonLinesSink:
-            raise OutputError("no space left")
+        def refuse(*_: object) -> LineFile:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("edge.outputs.record_files.JsonLinesSink", refuse)
+        monkeypatch.setattr("edge.outputs.rotating_file.LineFile", refuse)
         write(sink, *range(2, 10))
         assert (ids(path), sink.finished()) == (list(range(10)), [])
     assert len(notices) == 1
 
 
 def test_two_runs_do_not_write_into_one_file(path: Path) -> None:
-    with opened(path, daily=True), pytest.raises(OutputError, match="another run writes here"):
-        opened(path, daily=True)
+    with (
+        opened(path, daily=True),
+        pytest.raises(OutputError, match="another run writes here"),
+        opened(path, daily=True),
+    ):
+        pass
     with opened(path, daily=True) as sink:  # the first one has let go
         write(sink, 0)
 
@@ -175,7 +191,7 @@ def test_a_place_that_cannot_be_used_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "x.jsonl", tmp_path):
         with pytest.raises(OutputError, match="cannot take records"):
-            opened(path, daily=True)
+            RecordsOutput(file=path, daily=True).open([], pytest.fail, Control())
     with opened(tmp_path / "a.jsonl", daily=True) as sink:  # nothing is locked by what failed
         write(sink, 0)
 
@@ -184,10 +200,10 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
-from test_record_files import inspection, opened
-with opened(Path(sys.argv[1]), max_mb=0.001) as sink:
+from test_record_files import opened, write
+with opened(Path(sys.argv[1]), max_bytes=1000) as file:
     for number in range(int(sys.argv[2]), 10**9):
-        sink.write(inspection(number), None)
+        write(file, number)
         print(number, flush=True)
 """
 
@@ -205,7 +221,7 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(path: Path) -> None:
         process.wait()
         process.stdout.close()
         first = int([line for line in told if line.endswith(b"\n")][-1]) + 1
-        with opened(path, max_mb=1.0) as sink:
+        with opened(path, max_bytes=1_000_000) as sink:
             written = ids(*sink.finished(), path)
         assert written[:first] == list(range(first))
         assert len(written) - first <= 1  # written, and killed before it could say so
@@ -222,6 +238,7 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(path: Path) -> None:
         ({"file": "-", "daily": True}, "standard output"),
         ({"file": "a", "max_mb": 0.0}, "greater than or equal"),
         ({"file": "a", "keep": 0, "daily": True}, "greater than or equal"),
+        ({"file": "-", "queue_records": 5}, "queue_records is for files"),
         ({"file": ""}, "expected a path"),
     ],
 )

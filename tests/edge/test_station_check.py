@@ -171,9 +171,43 @@ ALONE = {
         LEAST.replace("[{source: pictures}]", "[{source: 'rtsp://a:b@c/1'}, {source: 'rtsp://a:d@c/1'}]"),
         "2: cameras[1].source: the same as cameras[0].source in line 2, passwords aside",
     ),
+    "modbus to everybody": (
+        LEAST.replace("'-'}", "'-'}, modbus: {host: 0.0.0.0}"),
+        "3: outputs.modbus: Modbus asks nobody for a password: with the host 0.0.0.0 say which clients may connect",
+    ),
+    "modbus class": (
+        LEAST.replace("'-'}", "'-'}, modbus: {class_codes: {dent: 1, hole: 70000}}"),
+        "3: outputs.modbus.class_codes.hole: expected a whole number, 1 to 65533; got 70000",
+    ),
+    "modbus classes": (
+        LEAST.replace("'-'}", "'-'}, modbus: {class_codes: [dent]}"),
+        "3: outputs.modbus.class_codes: expected a name for each of: a whole number, 1 to 65533; got a list of 1",
+    ),
+    "modbus camera": (
+        LEAST.replace("'-'}", "'-'}, modbus: {camera: left}").replace("{source: pictures}", "{source: 0, name: lfet}"),
+        "3: outputs.modbus.camera: no camera is called 'left'; there are: lfet",
+    ),
+    "modbus before the camera": (
+        LEAST.replace("'-'}", "'-'}, modbus: {}").replace("pictures}", "pictures, trigger: {deadline_s: 12}}"),
+        "2: cameras[0].trigger.deadline_s: is more than outputs.modbus.answer_within_s, 10; raise that too",
+    ),
     "one place for two": (
         LEAST.replace("{file: '-'}", "{file: out}, annotated: {folder: ./out}"),
         "3: outputs.annotated.folder: the same as outputs.records.file in line 3",
+    ),
+    "evidence that is inspected": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, evidence: {folder: pictures/kept}"),
+        "3: outputs.evidence.folder: lies in the folder of cameras[0].source in line 2: it would be inspected",
+    ),
+    "evidence of nothing": (
+        LEAST.replace(
+            "{file: '-'}", "{file: '-'}, evidence: {folder: e, frames: false, heatmaps: false, crops: false}"
+        ),
+        "3: outputs.evidence: nothing would be kept; expected at least one of frames, heatmaps, crops",
+    ),
+    "a table for stdout": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, csv: {file: '-'}"),
+        "3: outputs.csv.file: expected a path; only outputs.records can go to standard output",
     ),
 }
 
@@ -197,6 +231,11 @@ AROUND = {
     "annotated file": (
         LEAST.replace("{file: '-'}", "{file: '-'}, annotated: {folder: text.txt}"),
         "3: outputs.annotated.folder: text.txt is a file; name a folder",
+        "",
+    ),
+    "table folder": (
+        LEAST.replace("{file: '-'}", "{file: '-'}, csv: {file: empty}"),
+        "3: outputs.csv.file: empty is a folder; name a file",
         "",
     ),
 }
@@ -336,7 +375,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     given = station.cameras[0].faults
     assert given.model_copy(update={"size_px": None}) == camera
     assert station.cameras[0].lost_after_s == CameraEntry(source="0").lost_after_s
-    for name in ("database", "mqtt", "webhook", "http"):
+    for name in ("database", "mqtt", "webhook", "http", "modbus"):
         output = getattr(station.outputs, name)
         defaults = {key: f.default for key, f in type(output).model_fields.items() if f.default and not f.is_required()}
         assert {key: getattr(output, key) for key in defaults} == defaults
