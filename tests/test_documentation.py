@@ -200,6 +200,23 @@ def test_every_example_of_a_station_file_is_right(tmp_path: Path, monkeypatch: p
         assert check_station(tmp_path / "station.yaml", look_around=False).problems == []
 
 
+def test_the_station_file_of_the_guide_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MQTT_PASSWORD", "hunter2")
+    (example,) = code_blocks(ROOT / "docs" / "line.md", "yaml")
+    (tmp_path / "station.yaml").write_text(example, encoding="utf-8")
+    assert check_station(tmp_path / "station.yaml", look_around=False).problems == []
+
+
+def test_every_message_of_the_guide_is_one_that_the_code_says() -> None:
+    page = (ROOT / "docs" / "line.md").read_text(encoding="utf-8")
+    table = page.partition("| it says |")[2]
+    messages = re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE)
+    sources = [*ROOT.glob("edge/**/*.py"), *ROOT.glob("deploy/*.sh")]
+    said = "".join(path.read_text(encoding="utf-8") for path in sources)
+    assert len(messages) > 20
+    assert [message for message in messages if message not in said] == []
+
+
 def test_every_file_of_a_bundle_is_explained(bundle_dir: Path) -> None:
     page = (ROOT / "docs" / "bundle.md").read_text(encoding="utf-8")
     files = [p.name for p in bundle_dir.iterdir() if not p.name.startswith((".", "backbone", "relation_head"))]

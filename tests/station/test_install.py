@@ -66,8 +66,8 @@ def used(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Iterator[P
 def test_shellcheck_finds_nothing() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed (Debian: apt install shellcheck)")
-    scripts = [*ROOT.glob("deploy/*.sh"), ROOT / ".ci" / "run"]
-    assert len(scripts) >= 3
+    scripts = [*ROOT.glob("deploy/**/*.sh"), ROOT / ".ci" / "run"]
+    assert len(scripts) >= 4
     done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
