@@ -38,7 +38,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none at all, browsers hide whose page a form is
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }

@@ -182,7 +182,7 @@ def test_every_answer_forbids_the_browser_what_the_page_does_not_need(open_port:
         headers = ask(open_port, path).headers
         assert headers["content-security-policy"].startswith("default-src 'self';")
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
 
 
 # --- what there is
