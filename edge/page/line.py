@@ -81,6 +81,11 @@ class Line:
         """The loop lives."""
         self._status, self._round_at_s = status, monotonic()
 
+    @property
+    def pictures(self) -> list[int]:
+        """Number of the newest picture of each camera, 0 before the first."""
+        return [camera.picture.number for camera in self._cameras.values()]
+
     def picture(self, number: int) -> LivePicture | None:
         """Of the camera of this number, from 0; None when there is none."""
         cameras = list(self._cameras.values())

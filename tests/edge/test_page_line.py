@@ -51,7 +51,7 @@ def events_of(port: int, count: int) -> list[dict[str, object]]:
         assert answer.getheader("content-type", "").startswith("text/event-stream")
         while len(found) < count:
             line = answer.readline().decode()
-            if line.startswith("data: "):
+            if line.startswith("data: {"):
                 found.append(json.loads(line.removeprefix("data: ")))
         return found
     finally:

@@ -238,7 +238,7 @@ def test_enrolment_through_the_page_names_the_next_part_and_undo_takes_it_back(a
     page.element("#undo").click()
     page.wait(lambda: page.text("#class") == "" and page.kind == "defect")
     page.wait(lambda: armed.records[-1]["defect_class"] is None)
-    assert "Undone" in page.text("#said") and not page.element("#undo").is_displayed()
+    page.wait(lambda: "Undone" in page.text("#said") and not page.element("#undo").is_displayed())
     assert page.complaints() == []
 
 

@@ -14,12 +14,12 @@ const SHAPES = {
   contact: "M8 8l48 48M14 36a24 24 0 0 1 11-9m13 1a24 24 0 0 1 12 8M4 26a38 38 0 0 1 12-9m16-4a38 38 0 0 1 28 13M32 50v.5",
 };
 let state = null, heardAt = performance.now(), camera = 0, trend = [], announced = "";
-let numberShown = 0, stopLooking = new AbortController();
+let source = null, pictures = [], pictureCame = () => {}, numberShown = 0, stopLooking = new AbortController();
 
 const rejects = startRejects();
 
 function listen() {
-  const source = new EventSource("/api/events");
+  source = new EventSource("/api/events");
   source.onmessage = (event) => {
     heardAt = performance.now();
     state = JSON.parse(event.data);
@@ -33,6 +33,10 @@ function listen() {
     rejects.update(state);
     tick();
   };
+  source.addEventListener("pictures", (event) => {
+    pictures = JSON.parse(event.data);
+    pictureCame();
+  });
   source.onerror = () => {
     if (source.readyState !== EventSource.CLOSED) return;
     fetch("/api/state").then((answer) => answer.status === 401 && location.reload(), () => {});
@@ -172,28 +176,29 @@ function setText(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;
 }
 
-// --- the picture: ask for a newer one than the last; the answer says what was found in it
+// --- the picture: fetched when there is a newer one, so that no connection waits; it says what was found in it
 
 function lookAfresh() {
   numberShown = 0;
   stopLooking.abort();
   stopLooking = new AbortController();
+  pictureCame();
 }
 
 async function watch() {
   for (;;) {
-    if (document.hidden) {
-      await sleep(250);
+    if (document.hidden || (pictures[camera] ?? 0) === numberShown) {
+      await new Promise((resolve) => { pictureCame = resolve; });
       continue;
     }
     const asked = stopLooking;
     try {
       const over = document.querySelector("[name=over]:checked").value;
-      const answer = await fetch(`/api/cameras/${camera}/picture.jpg?view=${over}&after=${numberShown}`, { signal: asked.signal, cache: "no-store" });
+      const answer = await fetch(`/api/cameras/${camera}/picture.jpg?view=${over}`, { signal: asked.signal, cache: "no-store" });
       if (answer.status === 200) await showPicture(await answer.blob(), JSON.parse(answer.headers.get("X-Oddkind-Said")), asked);
-      else if (answer.status !== 204) await sleep(1000);
+      else await sleep(1000);
     } catch (error) {
-      if (!asked.signal.aborted) await sleep(1000);
+      if (!asked.signal.aborted || asked === stopLooking) await sleep(1000);
     }
   }
 }
@@ -253,6 +258,11 @@ $("log").onchange = showTrend;
 $("boxes").onchange = lookAfresh;
 document.querySelectorAll("[name=over]").forEach((choice) => { choice.onchange = lookAfresh; });
 new ResizeObserver(showTrend).observe($("trend"));
+addEventListener("pagehide", () => { // a page that waits to be gone back to would keep its connections
+  source.close();
+  stopLooking.abort();
+});
+addEventListener("pageshow", (event) => event.persisted && location.reload());
 document.addEventListener("visibilitychange", () => !document.hidden && lookAfresh());
 setInterval(tick, 200);
 listen();
