@@ -1,6 +1,7 @@
 # make demo    install everything here and see the whole path work on a rendered product line
 # make test    all checks and all tests
-# make test-station   what takes minutes: outages and kills; needs mosquitto (Debian: apt install mosquitto)
+# make test-station   what takes minutes: outages, kills, the page in a browser; needs mosquitto and Chromium
+#                     (Debian: apt install mosquitto chromium chromium-driver)
 # make check   lint, format, types, import contracts
 # make clean   remove what these made
 #

@@ -117,12 +117,12 @@ function showState() {
 function showClasses() {
   const rows = Object.entries(state.classes), most = Math.max(1, ...rows.map(([, count]) => count));
   if (!rows.length) return;
-  $("classes").replaceChildren(...rows.slice(0, 6).map(([name, count]) => {
+  $("classes").replaceChildren(...rows.slice(0, 5).map(([name, count]) => {
     const item = document.createElement("li"), word = document.createElement("b"), number = document.createElement("span"), bar = document.createElement("i");
     word.textContent = name || "not named";
     number.textContent = count.toLocaleString("en");
     bar.style.width = `${(100 * count) / most}%`;
-    item.append(word, number, bar);
+    item.append(word, bar, number);
     return item;
   }));
 }
