@@ -286,6 +286,7 @@ def test_records_that_stop_are_no_verdict(page: Page) -> None:
             sleep(0.1)
         page.wait(lambda: page.text("#word") == "NO VERDICT" and "no part for" in page.text("#why"), timeout_s=1)
         page.wait(lambda: "stood still" in page.text("#why"), timeout_s=6)  # nobody comes round any more
+        assert page.element("body").get_attribute("data-old") == "true"  # the picture is dimmed
         assert page.low_contrasts() == []
 
 

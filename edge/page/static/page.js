@@ -14,7 +14,7 @@ const SHAPES = {
   contact: "M8 8l48 48M14 36a24 24 0 0 1 11-9m13 1a24 24 0 0 1 12 8M4 26a38 38 0 0 1 12-9m16-4a38 38 0 0 1 28 13M32 50v.5",
 };
 let state = null, heardAt = performance.now(), camera = 0, trend = [], announced = "";
-let source = null, pictures = [], pictureCame = () => {}, numberShown = 0, stopLooking = new AbortController();
+let source = null, pictures = [], pictureAt = [], pictureCame = () => {}, numberShown = 0, stopLooking = new AbortController();
 
 const rejects = startRejects();
 
@@ -34,7 +34,9 @@ function listen() {
     tick();
   };
   source.addEventListener("pictures", (event) => {
-    pictures = JSON.parse(event.data);
+    const newer = JSON.parse(event.data);
+    newer.forEach((number, n) => { if (number !== pictures[n]) pictureAt[n] = performance.now(); });
+    pictures = newer;
     pictureCame();
   });
   source.onerror = () => {
@@ -78,6 +80,7 @@ function tick() {
 
 function showVerdict(said, one, since) {
   document.body.dataset.kind = said.kind;
+  document.body.dataset.old = said.kind === "none" && performance.now() - (pictureAt[camera] ?? 0) > LOST_S * 1000;
   setText("word", said.word);
   setText("class", said.name ? said.name : "");
   setText("why", said.why || "");
