@@ -1,7 +1,8 @@
 # make demo    install everything here and see the whole path work on a rendered product line
 # make test    all checks and all tests
-# make test-station   what takes minutes: outages and kills; needs Debian packages, or skips what needs them:
-#                     mosquitto python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly
+# make test-station   what takes minutes: outages, kills, a browser, real servers; needs Debian packages, or skips what
+#                     needs them: mosquitto chromium chromium-driver python3-gi gir1.2-gst-rtsp-server-1.0
+#                     gstreamer1.0-plugins-ugly
 # make check   lint, format, types, import contracts
 # make clean   remove what these made
 #

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from edge.result import Inspection
+from edge.station.control import Status
 
 OK = "ok"
 
@@ -43,20 +44,31 @@ class Health:
         now_s = self._clock()
         return {name: None if one is None else max(0.0, now_s - one.at_s) for name, one in last.items()}
 
-    def report(self) -> dict[str, Any]:
-        """`state` (`ok` or the first camera's trouble), `reason` (None when ok) and `cameras`, ready for JSON."""
+    def report(
+        self, status: Status | None = None, triggered: Collection[str] = (), loop_age_s: float = 0.0
+    ) -> dict[str, Any]:
+        """`state` (`ok`, or what is wrong first), `reason` (None when ok) and `cameras`, ready for JSON.
+
+        triggered: cameras that have no records while nobody triggers, and are well as long as they have no trouble.
+        loop_age_s: since the loop that inspects came round.
+        """
         with self._lock:
             last = dict(self._last)
-        now_s = self._clock()
-        cameras = {name: self._of_camera(one, now_s) for name, one in last.items()}
-        troubled = {name: camera for name, camera in cameras.items() if camera["state"] != OK}
-        return {
-            "state": next((camera["state"] for camera in troubled.values()), OK),
-            "reason": "; ".join(f"{name}: {camera['reason']}" for name, camera in troubled.items()) or None,
-            "cameras": cameras,
+        now_s, troubles = self._clock(), status.cameras if status else {}
+        cameras = {
+            name: self._of_triggered(one, now_s, troubles.get(name)) if name in triggered else self._of(one, now_s)
+            for name, one in last.items()
         }
+        troubled = {name: camera for name, camera in cameras.items() if camera["state"] != OK}
+        state = next((camera["state"] for camera in troubled.values()), OK)
+        reason = "; ".join(f"{name}: {camera['reason']}" for name, camera in troubled.items()) or None
+        if status and status.state == "paused":
+            state, reason = "paused", status.reason
+        if loop_age_s > self._stale_after_s:
+            state, reason = "stalled", f"the loop has stood still for {loop_age_s:.1f} s"
+        return {"state": state, "reason": reason, "cameras": cameras}
 
-    def _of_camera(self, last: _Last | None, now_s: float) -> dict[str, Any]:
+    def _of(self, last: _Last | None, now_s: float) -> dict[str, Any]:
         if last is None:
             return {"state": "no_record", "reason": "no record yet", "age_s": None, "verdict": None}
         age_s = max(0.0, now_s - last.at_s)
@@ -66,3 +78,9 @@ class Health:
         elif age_s > self._stale_after_s:
             state, reason = "stale", f"no record for {age_s:.1f} s, more than {self._stale_after_s:g} s"
         return {"state": state, "reason": reason, "age_s": round(age_s, 3), "verdict": last.verdict}
+
+    def _of_triggered(self, last: _Last | None, now_s: float, trouble: str | None) -> dict[str, Any]:
+        camera = self._of(last, now_s)
+        if trouble:
+            return {**camera, "state": "fault", "reason": trouble}
+        return {**camera, "state": OK, "reason": None} if camera["state"] in ("no_record", "stale") else camera

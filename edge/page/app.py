@@ -38,7 +38,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none at all, browsers hide whose page a form is
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
@@ -106,7 +106,8 @@ class PageApp:
 
     async def health(self, request: Request) -> Response:
         """200 or 503, and why."""
-        report = self._rooms.health.report()
+        r = self._rooms
+        report = r.health.report(r.control.status, r.control.triggered, r.line.loop_age_s)
         return _Json(report, 200 if report["state"] == OK else 503)
 
     async def login(self, request: Request) -> Response:

@@ -81,6 +81,16 @@ class Line:
         """The loop lives."""
         self._status, self._round_at_s = status, monotonic()
 
+    @property
+    def loop_age_s(self) -> float:
+        """Since the loop came round, or since the start."""
+        return monotonic() - self._round_at_s
+
+    @property
+    def pictures(self) -> list[int]:
+        """Number of the newest picture of each camera, 0 before the first."""
+        return [camera.picture.number for camera in self._cameras.values()]
+
     def picture(self, number: int) -> LivePicture | None:
         """Of the camera of this number, from 0; None when there is none."""
         cameras = list(self._cameras.values())
@@ -100,7 +110,7 @@ class Line:
         return {
             "state": status.state if status else "paused",
             "reason": status.reason if status else "the station is starting",
-            "loop_age_s": round(now_s - self._round_at_s, 3),
+            "loop_age_s": round(self.loop_age_s, 3),
             "counts": {verdict: counts[verdict] for verdict in VERDICTS},
             "yield_percent": yield_percent(counts),
             "classes": classes,

@@ -18,6 +18,7 @@ from edge.result import Inspection
 View = Literal["plain", "contour", "heatmap"]
 VIEWS: tuple[View, ...] = get_args(View)
 LARGEST_PX = 1280
+FINE_PX = 640  # a line on smaller frames would be a broad one on a screen
 JPEG_QUALITY = 82
 
 
@@ -99,10 +100,12 @@ def _drawn(sight: Sight, view: View) -> FrameBgr:
 
 def _contour(frame_bgr: FrameBgr, heat_map: HeatMap) -> FrameBgr:
     """A line where pixels begin to be odd."""
-    canvas, size_wh = frame_bgr.copy(), (frame_bgr.shape[1], frame_bgr.shape[0])
+    factor = 2 if max(frame_bgr.shape[:2]) < FINE_PX else 1
+    size_wh = (factor * frame_bgr.shape[1], factor * frame_bgr.shape[0])
+    canvas = np.array(cv2.resize(frame_bgr, size_wh, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     odd = cv2.resize(heat_map, size_wh, interpolation=cv2.INTER_LINEAR) > 1
     contours, _ = cv2.findContours(odd.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    thickness = max(2, round(1.5 * text_unit(frame_bgr)))
+    thickness = max(2, round(1.5 * text_unit(canvas)))
     cv2.drawContours(canvas, contours, -1, BLACK, 2 * thickness + 1)
     cv2.drawContours(canvas, contours, -1, WHITE, thickness)
     return canvas

@@ -47,9 +47,15 @@ class Rooms:
         }
 
     async def events(self, is_over: Callable[[], bool]) -> AsyncIterator[str]:
-        """Server-sent events: the state when it has changed, and as a heartbeat; of the trend what is new."""
-        shown, quiet_s, last = 0, HEARTBEAT_S, None
+        """Server-sent events: numbers of new `pictures`; the state when it has changed, and as a heartbeat.
+
+        Of the trend the first has all, the others what is new.
+        """
+        shown, pictures, quiet_s, last = 0, [0], HEARTBEAT_S, None
         while not is_over():
+            if pictures != self.line.pictures:
+                pictures = self.line.pictures
+                yield f"event: pictures\ndata: {json.dumps(pictures)}\n\n"
             state = self.state(shown)
             what = [state[key] for key in ("state", "reason", "counts", "rejects", "undo", "triggered")]
             if what != last or quiet_s >= HEARTBEAT_S:

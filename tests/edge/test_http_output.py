@@ -32,7 +32,7 @@ from edge.outputs.station_outputs import Outputs
 from edge.page.server import LONGEST_SILENCE_S, MOST_CONNECTIONS, PageServer
 from edge.pictures import read_picture
 from edge.station.check import check_station
-from edge.station.control import Control
+from edge.station.control import Control, Status
 
 CAMERAS = ["left", "right"]
 
@@ -165,14 +165,40 @@ def test_health_follows_the_last_verdict_of_every_camera() -> None:
     assert seen.ages_s() == {"left": 0.0, "right": 1.0}
 
 
+def test_a_camera_that_waits_for_triggers_is_well_without_records() -> None:
+    now_s = [100.0]
+    seen = Health(CAMERAS, 10.0, lambda: now_s[0])
+    seen.note(an_inspection(0, "good", "left"))
+    assert seen.report(Status("armed"), ["right"])["state"] == "ok"
+    now_s[0] += 11.0
+    assert seen.report(Status("armed"), CAMERAS)["state"] == "ok"
+    assert seen.report(Status("armed"), ["right"])["state"] == "stale"
+    lost = Status("fault", "right: camera lost", {"right": "camera lost"})
+    assert seen.report(lost, CAMERAS)["reason"] == "right: camera lost"
+    seen.note(an_inspection(0, "no_verdict", "left"))
+    assert seen.report(Status("armed"), CAMERAS)["state"] == "no_verdict"
+
+
+def test_a_station_that_is_paused_or_stands_still_is_not_healthy() -> None:
+    seen = Health(["left"], 10.0)
+    seen.note(an_inspection(0, "good", "left"))
+    assert seen.report(Status("armed"), loop_age_s=9.0)["state"] == "ok"
+    paused = seen.report(Status("paused", "paused by http"))
+    assert (paused["state"], paused["reason"]) == ("paused", "paused by http")
+    stalled = seen.report(Status("paused", "paused by http"), loop_age_s=11.0)
+    assert (stalled["state"], stalled["reason"]) == ("stalled", "the loop has stood still for 11.0 s")
+
+
 def test_the_status_code_says_the_same(sink: HttpSink, settings: HttpOutput) -> None:
     status, said = health(settings.port)
     assert (status, said["state"]) == (503, "no_record")
     for camera in CAMERAS:
         sink.write(an_inspection(0, "good", camera), FRAME_BGR)
+    sink.came_round(Status("armed"))
     status, said = health(settings.port)
     assert (status, said["state"], said["reason"]) == (200, "ok", None)
     sleep(0.6)  # the port stays open, the records stop
+    sink.came_round(Status("armed"))
     status, said = health(settings.port)
     assert (status, said["state"]) == (503, "stale")
     sink.write(an_inspection(1, "no_verdict", "left"), None)

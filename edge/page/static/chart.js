@@ -1,6 +1,6 @@
 // The score trend: one mark a part, round for good, a diamond for a defect, a cross at the foot for no verdict.
 const NS = "http://www.w3.org/2000/svg";
-const LEFT = 34, RIGHT = 8, TOP = 10, FOOT = 16;
+const LEFT = 34, RIGHT = 8, TOP = 10, FOOT = 22;
 
 export function svg(name, attributes = {}, text = null) {
   const element = document.createElementNS(NS, name);

@@ -14,12 +14,12 @@ const SHAPES = {
   contact: "M8 8l48 48M14 36a24 24 0 0 1 11-9m13 1a24 24 0 0 1 12 8M4 26a38 38 0 0 1 12-9m16-4a38 38 0 0 1 28 13M32 50v.5",
 };
 let state = null, heardAt = performance.now(), camera = 0, trend = [], announced = "";
-let numberShown = 0, stopLooking = new AbortController();
+let source = null, pictures = [], pictureAt = [], pictureCame = () => {}, numberShown = 0, stopLooking = new AbortController();
 
 const rejects = startRejects();
 
 function listen() {
-  const source = new EventSource("/api/events");
+  source = new EventSource("/api/events");
   source.onmessage = (event) => {
     heardAt = performance.now();
     state = JSON.parse(event.data);
@@ -33,6 +33,12 @@ function listen() {
     rejects.update(state);
     tick();
   };
+  source.addEventListener("pictures", (event) => {
+    const newer = JSON.parse(event.data);
+    newer.forEach((number, n) => { if (number !== pictures[n]) pictureAt[n] = performance.now(); });
+    pictures = newer;
+    pictureCame();
+  });
   source.onerror = () => {
     if (source.readyState !== EventSource.CLOSED) return;
     fetch("/api/state").then((answer) => answer.status === 401 && location.reload(), () => {});
@@ -74,6 +80,7 @@ function tick() {
 
 function showVerdict(said, one, since) {
   document.body.dataset.kind = said.kind;
+  document.body.dataset.old = said.kind === "none" && performance.now() - (pictureAt[camera] ?? 0) > LOST_S * 1000;
   setText("word", said.word);
   setText("class", said.name ? said.name : "");
   setText("why", said.why || "");
@@ -113,12 +120,12 @@ function showState() {
 function showClasses() {
   const rows = Object.entries(state.classes), most = Math.max(1, ...rows.map(([, count]) => count));
   if (!rows.length) return;
-  $("classes").replaceChildren(...rows.slice(0, 6).map(([name, count]) => {
+  $("classes").replaceChildren(...rows.slice(0, 5).map(([name, count]) => {
     const item = document.createElement("li"), word = document.createElement("b"), number = document.createElement("span"), bar = document.createElement("i");
     word.textContent = name || "not named";
     number.textContent = count.toLocaleString("en");
     bar.style.width = `${(100 * count) / most}%`;
-    item.append(word, number, bar);
+    item.append(word, bar, number);
     return item;
   }));
 }
@@ -172,28 +179,29 @@ function setText(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;
 }
 
-// --- the picture: ask for a newer one than the last; the answer says what was found in it
+// --- the picture: fetched when there is a newer one, so that no connection waits; it says what was found in it
 
 function lookAfresh() {
   numberShown = 0;
   stopLooking.abort();
   stopLooking = new AbortController();
+  pictureCame();
 }
 
 async function watch() {
   for (;;) {
-    if (document.hidden) {
-      await sleep(250);
+    if (document.hidden || (pictures[camera] ?? 0) === numberShown) {
+      await new Promise((resolve) => { pictureCame = resolve; });
       continue;
     }
     const asked = stopLooking;
     try {
       const over = document.querySelector("[name=over]:checked").value;
-      const answer = await fetch(`/api/cameras/${camera}/picture.jpg?view=${over}&after=${numberShown}`, { signal: asked.signal, cache: "no-store" });
+      const answer = await fetch(`/api/cameras/${camera}/picture.jpg?view=${over}`, { signal: asked.signal, cache: "no-store" });
       if (answer.status === 200) await showPicture(await answer.blob(), JSON.parse(answer.headers.get("X-Oddkind-Said")), asked);
-      else if (answer.status !== 204) await sleep(1000);
+      else await sleep(1000);
     } catch (error) {
-      if (!asked.signal.aborted) await sleep(1000);
+      if (!asked.signal.aborted || asked === stopLooking) await sleep(1000);
     }
   }
 }
@@ -253,6 +261,11 @@ $("log").onchange = showTrend;
 $("boxes").onchange = lookAfresh;
 document.querySelectorAll("[name=over]").forEach((choice) => { choice.onchange = lookAfresh; });
 new ResizeObserver(showTrend).observe($("trend"));
+addEventListener("pagehide", () => { // a page that waits to be gone back to would keep its connections
+  source.close();
+  stopLooking.abort();
+});
+addEventListener("pageshow", (event) => event.persisted && location.reload());
 document.addEventListener("visibilitychange", () => !document.hidden && lookAfresh());
 setInterval(tick, 200);
 listen();
