@@ -220,7 +220,7 @@ ALONE = {
     ),
     "modbus camera": (
         LEAST.replace("'-'}", "'-'}, modbus: {camera: left}").replace("{source: pictures}", "{source: 0, name: lfet}"),
-        "3: outputs.modbus.camera: no camera is called left; there are: lfet",
+        "3: outputs.modbus.camera: no camera is called 'left'; there are: lfet",
     ),
     "modbus before the camera": (
         LEAST.replace("'-'}", "'-'}, modbus: {}").replace("pictures}", "pictures, trigger: {deadline_s: 12}}"),
@@ -341,7 +341,7 @@ master_parts:
 def test_master_parts_are_seen_by_a_camera_of_the_station(folder: Path) -> None:
     assert found(folder, MASTERS, look_around=False) == [
         "6: master_parts.parts[0]: expected camera: one of left, right",
-        "7: master_parts.parts[1].camera: no camera is called top; there are: left, right",
+        "7: master_parts.parts[1].camera: no camera is called 'top'; there are: left, right",
         "9: master_parts.parts[3]: a good part has no defect_class; leave it out, or expect: defect",
     ]
 
