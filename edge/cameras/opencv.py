@@ -62,10 +62,8 @@ def apply(settings: DeviceSettings, capture: cv2.VideoCapture) -> None:
         size = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         _compare("roi_xywh", settings.roi_xywh, [0, 0, *size])
     if settings.exposure_us is not None:
-        if capture.getBackendName() != "V4L2":
-            raise DeviceRefusal(
-                f"exposure_us: through {capture.getBackendName()} a camera has no such unit; leave it out"
-            )
+        if (backend := capture.getBackendName()) != "V4L2":
+            raise DeviceRefusal(f"exposure_us: {backend}, which reads this camera, has no such unit; leave it out")
         capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, V4L2_MANUAL)
         capture.set(cv2.CAP_PROP_EXPOSURE, round(settings.exposure_us / V4L2_EXPOSURE_US))
         exposure_us = capture.get(cv2.CAP_PROP_EXPOSURE) * V4L2_EXPOSURE_US

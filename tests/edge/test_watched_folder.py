@@ -17,6 +17,7 @@ from edge.cameras import watched_folder
 from edge.cameras.frames import Frame, NoFrame
 from edge.cameras.known_files import KnownFiles, Version
 from edge.cameras.sources import watch_folder
+from edge.cameras.watched_folder import WatchedFolder
 from edge.errors import CameraError
 
 LOST_AFTER_S = 0.3
@@ -47,11 +48,15 @@ class Watcher(threading.Thread):
 
     def __init__(self, folder: Path, wait: bool = False, with_existing: bool = False) -> None:
         super().__init__(daemon=True)
-        self.camera = watch_folder(str(folder), LOST_AFTER_S, wait, with_existing)
+        camera = watch_folder(str(folder), LOST_AFTER_S, wait, with_existing)
+        assert isinstance(camera, WatchedFolder)
+        self.camera = camera
         self.items: list[Frame | NoFrame] = []
         self.stop = threading.Event()
         self.start()
-        sleep(0.15)  # it has looked once
+        while folder.is_dir() and self.camera._place is None:  # it has not looked yet
+            sleep(0.01)
+        sleep(0.15)
 
     def run(self) -> None:
         for item in self.camera.frames(self.stop):
@@ -167,15 +172,17 @@ def test_a_name_that_was_away_may_come_again(folder: Path, watcher: Watcher) -> 
         (folder / "part.png").write_bytes(picture(count))
         watcher.wait_for(count)
         (folder / "part.png").unlink()
-        sleep(0.1)
+        sleep(0.5)
     assert watcher.paths == ["part.png"] * 2
 
 
 def test_a_file_that_vanishes_before_it_is_read_is_counted(folder: Path, watcher: Watcher) -> None:
     with (folder / "gone.png").open("wb"):
-        sleep(0.1)
+        while "gone.png" not in watcher.camera._waiting:
+            sleep(0.01)
         (folder / "gone.png").unlink()
-    sleep(0.1)
+    while watcher.camera._waiting:
+        sleep(0.01)
     (folder / "there.png").write_bytes(picture(3))
     (frame,) = watcher.wait_for(1)
     assert isinstance(frame, Frame)
