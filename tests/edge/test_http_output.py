@@ -295,7 +295,7 @@ def test_a_port_that_is_taken_is_one_clear_line(sink: HttpSink, settings: HttpOu
 
 
 def test_alone_it_writes_nothing() -> None:
-    with pytest.raises(pydantic.ValidationError, match=r"nothing would be written; .* mqtt, webhook \["):
+    with pytest.raises(pydantic.ValidationError, match=r"nothing would be written; .* mqtt, webhook, modbus"):
         Outputs.model_validate({"http": {}})
     http = {"host": "::", "port": 80, "token": "0123456789abcdef"}
     outputs = Outputs.model_validate({"http": http, "annotated": {"folder": "f"}})

@@ -20,6 +20,7 @@ from page_client import ask
 from edge.outputs.http_output import HttpOutput, HttpSink
 from edge.page.rejects import Reject, Rejects
 from edge.station.control import Control
+from edge.station.master_parts import MasterParts, MasterPartSettings
 
 CAMERAS = ["left", "right & über"]
 HEAT_MAP = np.pad(np.full((6, 8), 3.0, np.float32), 4)
@@ -118,13 +119,19 @@ def test_events_bring_what_is_new_and_a_heartbeat(sink: HttpSink, settings: Http
     assert others[-1]["counts"] == {"good": 1, "defect": 1, "no_verdict": 0}
 
 
-def test_an_arming_that_is_refused_says_why(settings: HttpOutput, control: Control) -> None:
-    control.require(lambda: "show the master parts first")
-    control.pause("test")
+def test_an_arming_that_is_refused_says_why_until_the_master_part_was_shown(
+    settings: HttpOutput, control: Control
+) -> None:
+    given = MasterPartSettings.model_validate({"parts": [{"name": "good-1", "expect": "good", "camera": CAMERAS[0]}]})
+    parts = MasterParts(given, CAMERAS, "bundle", control, lambda text: None)
     with HttpSink(settings, CAMERAS, control):
         answer = ask(settings.port, "/api/arm", {})
-        assert (answer.status, answer.json["error"]) == (409, "not armed: show the master parts first")
-        assert not control.is_armed
+        assert (answer.status, answer.json["error"]) == (409, "not armed: master parts to be shown first: good-1")
+        assert ask(settings.port, "/api/master", {"name": "x"}).status == 409
+        assert ask(settings.port, "/api/master", {"name": "good-1"}).json["state"] == "paused"
+        assert parts.is_awaited(CAMERAS[0])
+        parts.judged(CAMERAS[0], an_inspection(0, "good", CAMERAS[0]))
+        assert ask(settings.port, "/api/arm", {}).json["state"] == "armed"
 
 
 def test_a_trigger_reaches_the_camera_that_is_named(settings: HttpOutput, control: Control, sink: HttpSink) -> None:
