@@ -79,3 +79,24 @@ class Camera(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class WrappedCamera(Camera):
+    """Another way to ask `camera`: it has that one's name, trouble and reconnects, and closes it."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.name, self._camera = camera.name, camera
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self._camera.close()
+
+    @property
+    def trouble(self) -> str | None:  # type: ignore[override]
+        """Of the camera."""
+        return self._camera.trouble
+
+    @property
+    def reconnects(self) -> int:  # type: ignore[override]
+        """Of the camera."""
+        return self._camera.reconnects

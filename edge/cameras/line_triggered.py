@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import repeat
 
-from edge.cameras.frames import Camera, Due, Frame, Frames, NoFrame
+from edge.cameras.frames import Camera, Due, Frame, Frames, NoFrame, WrappedCamera
 from edge.cameras.triggered import TriggerSettings
 from edge.notify import Notify
 from edge.result import Provenance
 from edge.station.control import Control
 
 
-class LineTriggeredCamera(Camera):
-    """`camera` sends one picture a part, each handed over in order. It keeps the camera's name, and closes it.
+class LineTriggeredCamera(WrappedCamera):
+    """`camera` sends one picture a part, each handed over in order.
 
     A picture that had no place in the queue is an overrun, one that the camera numbered and nobody received is lost:
     each has a `NoFrame` of its own, before the picture that came after it.
@@ -24,8 +24,8 @@ class LineTriggeredCamera(Camera):
     is_triggered = True
 
     def __init__(self, camera: Camera, settings: TriggerSettings, control: Control, notify: Notify) -> None:
-        self.name = camera.name
-        self._camera, self._settings, self._control, self._notify = camera, settings, control, notify
+        super().__init__(camera)
+        self._settings, self._control, self._notify = settings, control, notify
         self._next_frame_id = 0
         self._device_id: int | None = None
 
@@ -44,20 +44,6 @@ class LineTriggeredCamera(Camera):
                 self._notify(f"{self.name}: {item.reason}; trying to reconnect")
             else:
                 yield self._nothing(item.provenance, item.reason)
-
-    def close(self) -> None:
-        """Let go of the device."""
-        self._camera.close()
-
-    @property
-    def trouble(self) -> str | None:  # type: ignore[override]
-        """Of the camera."""
-        return self._camera.trouble
-
-    @property
-    def reconnects(self) -> int:  # type: ignore[override]
-        """Of the camera."""
-        return self._camera.reconnects
 
     def _skipped(self, frame: Frame, reconnected: bool) -> Iterator[NoFrame]:
         """Parts that were seen and cannot be judged. After a reconnect the camera may number from anywhere."""

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from edge.cameras.device import SOFTWARE
-from edge.cameras.frames import Camera, Due, Frame, Frames, NoFrame
+from edge.cameras.frames import Camera, Due, Frame, Frames, NoFrame, WrappedCamera
 from edge.cameras.gpio_trigger import GpioTrigger
 from edge.notify import Notify
 from edge.result import Provenance
@@ -70,14 +70,14 @@ class _Pending:
     is_overrun: bool
 
 
-class TriggeredCamera(Camera):
-    """`camera` as triggers of `control` ask for it; it keeps the camera's name, and closes it."""
+class TriggeredCamera(WrappedCamera):
+    """`camera` as triggers of `control` ask for it."""
 
     is_triggered = True
 
     def __init__(self, camera: Camera, settings: TriggerSettings, control: Control, notify: Notify) -> None:
-        self.name = camera.name
-        self._camera, self._settings, self._control = camera, settings, control
+        super().__init__(camera)
+        self._settings, self._control = settings, control
         self._pictures: Pictures = NewestPicture(camera, notify) if camera.is_live else PictureInTurn(camera)
         self._pending: deque[_Pending] = deque()
         self._changed = threading.Condition()
@@ -96,20 +96,6 @@ class TriggeredCamera(Camera):
         while pending := self._next_pending(0.0):
             yield self._nothing(pending, "stopped" if stop.is_set() else "camera lost: it gives no more pictures")
         self._pictures.end()
-
-    def close(self) -> None:
-        """Let go of the device."""
-        self._camera.close()
-
-    @property
-    def trouble(self) -> str | None:  # type: ignore[override]
-        """Of the camera."""
-        return self._camera.trouble
-
-    @property
-    def reconnects(self) -> int:  # type: ignore[override]
-        """Of the camera."""
-        return self._camera.reconnects
 
     def _take(self, asked: Asked) -> None:
         """Called by whoever triggers; never waits."""

@@ -16,13 +16,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from edge_processes import wait_for
 
 from edge.cameras.basler import BaslerCapture
 from edge.cameras.device import DeviceSettings
 from edge.cameras.frames import Frame, Frames, NoFrame
 from edge.cameras.live import LiveCamera
 from edge.cameras.sources import open_camera
+from edge.cameras.triggered import TriggeredCamera, TriggerSettings
 from edge.errors import CameraError, UsageError
+from edge.station.control import Control
 
 os.environ["PYLON_CAMEMU"] = "2"  # read once, when pypylon is first imported
 pytestmark = pytest.mark.skipif(find_spec("pypylon") is None, reason="needs pip install 'oddkind[basler]'")
@@ -176,6 +179,25 @@ def test_a_frame_comes_with_each_software_trigger_and_none_without() -> None:
         sleep(0.3)
     assert [item.provenance.frame_id for item in taker.items] == [0, 1, 2]
     assert all(isinstance(item, Frame) for item in taker.items)
+
+
+def test_each_trigger_of_the_station_fires_the_device_and_has_its_own_picture() -> None:
+    control, answers, stop = Control(), [], threading.Event()
+    with camera_at(trigger_source="software") as device:
+        camera = TriggeredCamera(device, TriggerSettings(fire=True, deadline_s=3.0), control, pytest.fail)
+        taker = threading.Thread(target=lambda: [answers.append(item) for item in camera.frames(stop)])
+        taker.start()
+        wait_for(lambda: control.takes_triggers and device.fire(), timeout_s=20)  # the device is open
+        for number in range(1, 6):
+            assert control.trigger("test").trigger_id == number
+            wait_for(lambda number=number: len(answers) == number, timeout_s=10)
+        stop.set()
+        taker.join(10)
+    assert all(isinstance(answer, Frame) for answer in answers), answers
+    assert [answer.provenance.trigger.trigger_id for answer in answers] == [1, 2, 3, 4, 5]
+    numbers = [answer.provenance.device.frame_id for answer in answers]
+    assert numbers == list(range(numbers[0], numbers[0] + 5))
+    assert all(answer.grabbed_at_s >= answer.due.asked_at_s for answer in answers)
 
 
 def test_a_camera_that_waits_for_its_line_gives_nothing_and_cannot_be_fired() -> None:
