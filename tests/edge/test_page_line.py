@@ -167,6 +167,20 @@ def test_a_body_that_is_too_long_or_never_ends_is_refused(settings: HttpOutput, 
         assert client.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
+def test_an_answer_that_goes_wrong_costs_nobody_else_anything(
+    settings: HttpOutput, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    with HttpSink(settings, CAMERAS, control, told.append) as sink:
+        assert isinstance(sink, HttpSink)
+        sink.write(an_inspection(0, "defect", "left"), np.zeros((0, 0, 3), np.uint8))  # no encoder takes it
+        for _ in range(3):
+            answer = ask(settings.port, "/api/cameras/0/picture.jpg")
+            assert answer.status == 500 and "this went wrong" in answer.json["error"]
+        assert ask(settings.port, "/api/state").json["counts"]["defect"] == 1
+    assert len(told) == 1 and told[0].startswith("http: GET /api/cameras/0/picture.jpg failed: ")
+
+
 # --- live pictures
 
 
