@@ -107,6 +107,21 @@ def test_states_and_troubles_of_cameras_are_shown(sink: HttpSink, settings: Http
     assert control.is_armed
 
 
+def test_after_a_pause_the_last_verdict_is_no_longer_that_of_the_part(
+    sink: HttpSink, settings: HttpOutput, control: Control
+) -> None:
+    sink.write(an_inspection(0, "good", "left"), FRAME_BGR)
+    sink.came_round(control.status)
+    assert [c["is_current"] for c in ask(settings.port, "/api/state").json["cameras"]] == [True, False]
+    control.pause("test")
+    sink.came_round(control.status)
+    control.arm("test")
+    sink.came_round(control.status)
+    assert ask(settings.port, "/api/state").json["cameras"][0]["is_current"] is False
+    sink.write(an_inspection(1, "good", "left"), FRAME_BGR)
+    assert ask(settings.port, "/api/state").json["cameras"][0]["is_current"] is True
+
+
 def test_events_bring_what_is_new_and_a_heartbeat(sink: HttpSink, settings: HttpOutput) -> None:
     sink.write(an_inspection(0, "good", "left"), FRAME_BGR)
     timer = threading.Timer(0.3, lambda: sink.write(an_inspection(1, "defect", "left"), FRAME_BGR))
