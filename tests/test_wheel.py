@@ -74,6 +74,7 @@ def test_what_ships_beside_the_code_is_in_the_wheel(device: Path, tmp_path: Path
         "record.schema.json",
         "report.html",
         "station.example.yaml",
+        *(p.name for p in (ROOT / "edge" / "page" / "static").iterdir()),
         *(p.name for p in (ROOT / "edge").rglob("*.py")),
     ):
         assert name in shipped

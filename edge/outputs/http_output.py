@@ -8,7 +8,7 @@ from typing import Self
 import pydantic
 
 from edge.errors import UsageError
-from edge.notify import Notify
+from edge.notify import Notify, say
 from edge.outputs.credentials import secret_in
 from edge.outputs.health import Health
 from edge.outputs.sinks import HeatMap, Output, Sink
@@ -53,7 +53,7 @@ class HttpOutput(Output):
         UsageError without starlette, uvicorn or prometheus-client, or when the token cannot be read; OutputError when
         the port cannot be had.
         """
-        return HttpSink(self, cameras, control)
+        return HttpSink(self, cameras, control, notify)
 
     def in_words(self) -> str:
         """Address, door and limit."""
@@ -77,7 +77,7 @@ class HttpOutput(Output):
 class HttpSink(Sink):
     """Notes every record; threads of the server answer who asks, from what was noted."""
 
-    def __init__(self, settings: HttpOutput, cameras: Sequence[str], control: Control) -> None:
+    def __init__(self, settings: HttpOutput, cameras: Sequence[str], control: Control, notify: Notify = say) -> None:
         # Few stations listen, and these bring starlette and uvicorn with them.
         try:
             from edge.page.app import PageApp
@@ -104,7 +104,7 @@ class HttpSink(Sink):
         rooms = Rooms(
             self._line, self._health, self._metrics, control, admission, self._enrolment, s.page, s.stale_after_s
         )
-        self._app = PageApp(rooms)
+        self._app = PageApp(rooms, notify)
         try:
             self._server = PageServer(s.host, s.port, self._app.asgi)
         except BaseException:

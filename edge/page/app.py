@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -19,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge.errors import ControlError, EnrolmentError, OddkindError, UsageError
-from edge.notify import one_line
+from edge.notify import Notify, one_line
 from edge.outputs.health import OK
 from edge.page.admission import COOKIE, Admission, Refusal
 from edge.page.enrolment import Enrolment
@@ -33,6 +32,7 @@ POLL_S = 0.04  # how soon a waiting viewer has a new picture
 LONGEST_WAIT_S = 5.0  # then it is told that there is none
 BODY_S, LARGEST_BODY_BYTES = 5.0, 65_536
 SESSION_S = 30 * 86_400
+MOST_TOLD = 20
 KEEP = {"Cache-Control": "private, max-age=3600, immutable"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'self'; "
@@ -49,13 +49,13 @@ W = TypeVar("W", bound=Wish)
 class PageApp:
     """The application, and the threads that encode for it."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: Rooms, notify: Notify) -> None:
         self._rooms = rooms
         self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="oddkind-page")
         self._closing = False
         self.asgi = Starlette(
             routes=[*self._for_machines(), *(self._for_people() if rooms.page else [])],
-            middleware=[Middleware(_Door, admission=rooms.admission)],
+            middleware=[Middleware(_Door, admission=rooms.admission, notify=notify)],
             exception_handlers={
                 HTTPException: _http_error,
                 ControlError: _conflict,
@@ -251,26 +251,41 @@ class PageApp:
 class _Door:
     """Before every route, known or not."""
 
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
-        self._app, self._admission = app, admission
+    def __init__(self, app: ASGIApp, admission: Admission, notify: Notify) -> None:
+        self._app, self._admission, self._notify = app, admission, notify
+        self._told: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = Request(scope)
+        request, has_begun = Request(scope), False
         refusal = self._admission.refusal(request.method, request.headers)
         is_login = refusal and refusal.status == 401 and request.method == "POST" and scope["path"] == "/login"
         app = self._app if refusal is None or is_login else _refused(refusal, request.headers)
 
         async def with_headers(message: Any) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 names = {name.lower() for name, _ in message["headers"]}
                 more = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.lower().encode() not in names]
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 
-        with suppress(ClientDisconnect):
+        try:
             await app(scope, receive, with_headers)
+        except ClientDisconnect:
+            return
+        except Exception as exc:  # whatever it is costs this answer and no other
+            self._tell(f"http: {request.method} {scope['path']} failed: {one_line(exc)}")
+            if not has_begun:
+                await _Json({"error": f"this went wrong: {one_line(exc)}"}, 500)(scope, receive, with_headers)
+
+    def _tell(self, text: str) -> None:
+        """Once each, and not for ever."""
+        if text not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(text)
+            self._notify(text)
 
 
 class _Json(JSONResponse):

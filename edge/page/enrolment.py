@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from edge.class_store import ClassStore, check_class_name, read_class_store, upd
 from edge.enrol import ClassQuality, Described, class_quality, describe_frame
 from edge.errors import EnrolmentError
 from edge.inspector import Inspector
+from edge.manifest import BundleManifest
 from edge.page.rejects import Reject
 from edge.result import Provenance
 from edge.setting import InspectorSetting
@@ -69,10 +71,14 @@ class Enrolment:
 
     def classes(self) -> dict[str, Any]:
         """`classes` (name to number of supports) and `undo` (the class of the enrolment that can be taken back)."""
-        m = self._setting.manifest()
+        m = self._manifest
         store = read_class_store(self._setting.enrolled, m.bundle_id, m.typing.descriptor_dim)
         counts = Counter(support.defect_class for support in store.supports)
         return {"classes": {name: counts[name] for name in store.names}, "undo": self.undoable}
+
+    @cached_property
+    def _manifest(self) -> BundleManifest:
+        return self._setting.manifest()  # reads every file of the bundle
 
     @property
     def undoable(self) -> str | None:

@@ -29,6 +29,7 @@ class _CameraLine:
     counts: Counter[str] = field(default_factory=Counter)
     last: Inspection | None = None
     last_at_s: float = 0.0
+    is_current: bool = False  # not paused since the last record
     trend: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=TREND_POINTS))
 
     def to_json(self, number: int, now_s: float) -> dict[str, Any]:
@@ -43,6 +44,7 @@ class _CameraLine:
             "frame_age_s": round(since_s + last.age_ms / 1e3, 3) if last and last.age_ms is not None else None,
             "picture": self.picture.number,
             "last": last.to_record() if last else None,
+            "is_current": self.is_current,
         }
 
 
@@ -63,7 +65,7 @@ class Line:
         with self._lock:
             camera = self._cameras[inspection.provenance.source]
             camera.counts[inspection.verdict] += 1
-            camera.last, camera.last_at_s = inspection, monotonic()
+            camera.last, camera.last_at_s, camera.is_current = inspection, monotonic(), True
             self._points += 1
             camera.trend.append(_point(self._points, inspection))
             if inspection.verdict == "defect":
@@ -78,8 +80,11 @@ class Line:
         self._cameras[camera].picture.put(frame_bgr)
 
     def came_round(self, status: Status) -> None:
-        """The loop lives."""
+        """The loop lives. After a pause nobody knows what lies before the camera, until there is a record."""
         self._status, self._round_at_s = status, monotonic()
+        if status.state == "paused":
+            for camera in self._cameras.values():
+                camera.is_current = False
 
     @property
     def loop_age_s(self) -> float:

@@ -108,6 +108,21 @@ def test_states_and_troubles_of_cameras_are_shown(sink: HttpSink, settings: Http
     assert control.is_armed
 
 
+def test_after_a_pause_the_last_verdict_is_no_longer_that_of_the_part(
+    sink: HttpSink, settings: HttpOutput, control: Control
+) -> None:
+    sink.write(an_inspection(0, "good", "left"), FRAME_BGR)
+    sink.came_round(control.status)
+    assert [c["is_current"] for c in ask(settings.port, "/api/state").json["cameras"]] == [True, False]
+    control.pause("test")
+    sink.came_round(control.status)
+    control.arm("test")
+    sink.came_round(control.status)
+    assert ask(settings.port, "/api/state").json["cameras"][0]["is_current"] is False
+    sink.write(an_inspection(1, "good", "left"), FRAME_BGR)
+    assert ask(settings.port, "/api/state").json["cameras"][0]["is_current"] is True
+
+
 def test_events_bring_what_is_new_and_a_heartbeat(sink: HttpSink, settings: HttpOutput) -> None:
     sink.write(an_inspection(0, "good", "left"), FRAME_BGR)
     timer = threading.Timer(0.3, lambda: sink.write(an_inspection(1, "defect", "left"), FRAME_BGR))
@@ -172,6 +187,20 @@ def test_a_body_that_is_too_long_or_never_ends_is_refused(settings: HttpOutput, 
     with socket.create_connection(("127.0.0.1", settings.port), timeout=10) as client:
         client.sendall(b"POST /api/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
         assert client.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_answer_that_goes_wrong_costs_nobody_else_anything(
+    settings: HttpOutput, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    with HttpSink(settings, CAMERAS, control, told.append) as sink:
+        assert isinstance(sink, HttpSink)
+        sink.write(an_inspection(0, "defect", "left"), np.zeros((0, 0, 3), np.uint8))  # no encoder takes it
+        for _ in range(3):
+            answer = ask(settings.port, "/api/cameras/0/picture.jpg")
+            assert answer.status == 500 and "this went wrong" in answer.json["error"]
+        assert ask(settings.port, "/api/state").json["counts"]["defect"] == 1
+    assert len(told) == 1 and told[0].startswith("http: GET /api/cameras/0/picture.jpg failed: ")
 
 
 # --- live pictures

@@ -341,6 +341,9 @@ def test_a_token_is_asked_for_once(page: Page) -> None:
         page.element("#token").send_keys("something else" + Keys.ENTER)
         page.wait(lambda: page.text(".said") == "this is not the token")
         assert page.low_contrasts() == []
+        page.resize(390)
+        assert page.script("return document.documentElement.scrollWidth") <= 390
+        page.resize(1440)
         page.element("#token").send_keys(TOKEN + Keys.ENTER)
         page.wait(lambda: page.driver.title == "oddkind")
         sink.write(an_inspection(0, "defect", "a"), FRAME_BGR)

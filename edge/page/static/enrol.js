@@ -182,7 +182,9 @@ export function startRejects() {
     verdict.textContent = inWords(said);
     $("check-rows").replaceChildren(...said.supports.map(rowOf));
     $("confirm").textContent = `Enrol as ${said.name}`;
+    $("confirm").classList.toggle("main", !said.confused);
     $("check").showModal();
+    (said.confused ? $("check").querySelector("[data-close]") : $("confirm")).focus();
   }
 
   const inWords = (said) => {

@@ -13,7 +13,7 @@ const SHAPES = {
   waiting: "M32 4a28 28 0 1 0 .01 0zM32 16v17l11 8",
   contact: "M8 8l48 48M14 36a24 24 0 0 1 11-9m13 1a24 24 0 0 1 12 8M4 26a38 38 0 0 1 12-9m16-4a38 38 0 0 1 28 13M32 50v.5",
 };
-let state = null, heardAt = performance.now(), camera = 0, trend = [], announced = "";
+let state = null, heardAt = performance.now(), camera = 0, trend = [], announced = "", announcedAt = -Infinity;
 let source = null, pictures = [], pictureAt = [], pictureCame = () => {}, numberShown = 0, stopLooking = new AbortController();
 
 const rejects = startRejects();
@@ -54,7 +54,7 @@ function verdictOf(one, since) {
   }
   if (state.state === "paused") return { kind: "paused", word: "PAUSED", why: `${state.reason}; nothing is inspected` };
   if (one.trouble) return { kind: "none", word: "NO VERDICT", why: one.trouble };
-  if (!one.last) return { kind: "waiting", word: "WAITING", why: state.triggered.includes(one.name) ? "for a trigger" : "for the first part" };
+  if (!one.last || !one.is_current) return { kind: "waiting", word: "WAITING", why: state.triggered.includes(one.name) ? "for a trigger" : "for the next part" };
   const { verdict, defect_class, error } = one.last;
   if (verdict === "no_verdict") return { kind: "none", word: "NO VERDICT", why: error };
   const isIdle = one.age_s + since > state.stale_after_s;
@@ -95,8 +95,11 @@ function showVerdict(said, one, since) {
   announce([said.word, said.name, said.kind === "contact" ? "" : said.why].filter(Boolean).join(": ").replace(/\d+ s\b/, "some seconds"));
 }
 
+// Said aloud when it changes, and not more often than one can listen.
 function announce(text) {
-  if (text !== announced) $("announced").textContent = announced = text;
+  if (text === announced || performance.now() - announcedAt < 2000) return;
+  $("announced").textContent = announced = text;
+  announcedAt = performance.now();
 }
 
 function showState() {
