@@ -46,7 +46,7 @@ class Tally:
     def tell_trouble(self) -> None:
         """Let `control` know why this camera gives nothing that could be judged, or that it does."""
         ended = ("it has ended" if self.error is None else one_line(self.error)) if self.has_ended else None
-        self._control.set_trouble(self.name, ended or self.camera.trouble or self._fault)
+        self._control.set_trouble(self.name, ended or self.camera.trouble or self._fault, self.camera.reconnects)
 
     def end(self, ended: Ended, tallies: Sequence[Tally]) -> None:
         """No more from this camera; a single one needs no words, the end of the run says it."""

@@ -125,6 +125,7 @@ class HttpSink(Sink):
     def came_round(self, status: Status) -> None:
         """The loop lives, and this is how the station is."""
         self._line.came_round(status)
+        self._metrics.came_round(status)
 
     def close(self) -> None:
         """Stop listening."""

@@ -7,6 +7,7 @@ from typing import get_args
 
 from edge.errors import UsageError
 from edge.result import Inspection, Verdict
+from edge.station.control import StateName, Status
 
 # Score over threshold: 1 is where a defect begins, so the buckets are narrow there.
 SCORE_BUCKETS = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0)
@@ -39,6 +40,17 @@ class Metrics:
         self._latencies = Histogram(
             "oddkind_latency_seconds", "Duration of a stage.", ["stage"], registry=r, buckets=LATENCY_BUCKETS_S
         )
+        self._ages = Histogram(
+            "oddkind_frame_age_seconds",
+            "From the grab to the verdict.",
+            ["camera"],
+            registry=r,
+            buckets=LATENCY_BUCKETS_S,
+        )
+        self._reconnects = Counter("oddkind_reconnects", "How often a camera came back.", ["camera"], registry=r)
+        self._counted: dict[str, int] = {}
+        self._state = Gauge("oddkind_state", "1 for the state of the station.", ["state"], registry=r)
+        self._master_parts = Counter("oddkind_master_parts", "Master parts shown.", ["part", "passed"], registry=r)
         self._threshold = Gauge("oddkind_image_threshold", "Scores above it are defects.", ["bundle_id"], registry=r)
         self._age = Gauge("oddkind_last_record_age_seconds", "Infinite before the first.", ["camera"], registry=r)
         ProcessCollector(registry=r)
@@ -47,8 +59,11 @@ class Metrics:
     def note(self, inspection: Inspection) -> None:
         """Count one record."""
         camera, threshold = inspection.provenance.source, inspection.image_threshold
-        self._inspections.labels(camera, inspection.verdict).inc()
         self._dropped.labels(camera).inc(self._dropped_before(inspection))
+        if inspection.master_part:
+            self._master_parts.labels(inspection.master_part.name, str(inspection.master_part.passed).lower()).inc()
+            return
+        self._inspections.labels(camera, inspection.verdict).inc()
         self._threshold.labels(inspection.bundle_id).set(threshold)
         if inspection.verdict == "defect":
             self._defects.labels(camera, inspection.defect_class or "").inc()
@@ -56,6 +71,16 @@ class Metrics:
             self._scores.labels(camera).observe(inspection.anomaly_score / threshold)
         for stage, took_ms in inspection.latency_ms.items():
             self._latencies.labels(stage).observe(took_ms / 1e3)
+        if inspection.age_ms is not None:
+            self._ages.labels(camera).observe(inspection.age_ms / 1e3)
+
+    def came_round(self, status: Status) -> None:
+        """How often cameras have come back, and whether the station inspects."""
+        for camera, count in status.reconnects.items():
+            self._reconnects.labels(camera).inc(count - self._counted.get(camera, 0))
+        self._counted = dict(status.reconnects)
+        for state in get_args(StateName):
+            self._state.labels(state).set(status.state == state)
 
     def text(self) -> tuple[bytes, str]:
         """Everything in Prometheus' text format, and its media type."""
@@ -73,6 +98,7 @@ class Metrics:
 
         for camera in cameras:
             self._dropped.labels(camera)
+            self._reconnects.labels(camera)
             for verdict in get_args(Verdict):
                 self._inspections.labels(camera, verdict)
         Info("oddkind_build", "What runs here.", registry=self._registry).info({"version": __version__})

@@ -64,16 +64,21 @@ class Line:
         """A record; by the loop's thread, some hundredths of a millisecond."""
         with self._lock:
             camera = self._cameras[inspection.provenance.source]
-            camera.counts[inspection.verdict] += 1
             camera.last, camera.last_at_s, camera.is_current = inspection, monotonic(), True
-            self._points += 1
-            camera.trend.append(_point(self._points, inspection))
-            if inspection.verdict == "defect":
-                self._classes[inspection.defect_class or ""] += 1
+            if inspection.master_part is None:
+                self._count(camera, inspection)
         if frame_bgr is not None:
             camera.picture.put(frame_bgr, heat_map, inspection)
-            if inspection.verdict == "defect":
+            if inspection.verdict == "defect" and inspection.master_part is None:
                 self.rejects.add(Reject(inspection, frame_bgr, heat_map))
+
+    def _count(self, camera: _CameraLine, inspection: Inspection) -> None:
+        """A part of the production."""
+        camera.counts[inspection.verdict] += 1
+        self._points += 1
+        camera.trend.append(_point(self._points, inspection))
+        if inspection.verdict == "defect":
+            self._classes[inspection.defect_class or ""] += 1
 
     def see(self, camera: str, frame_bgr: FrameBgr) -> None:
         """A picture that is not inspected."""

@@ -41,6 +41,7 @@ class Rooms:
             "version": __version__,
             "stale_after_s": self.stale_after_s,
             "triggered": self.control.takes_triggers,
+            "master_parts": self.control.master_parts.report() if self.control.master_parts else [],
             "can_enrol": self.enrolment is not None,
             "undo": self.enrolment.undoable if self.enrolment else None,
             **self.line.state(trend_after),
@@ -57,7 +58,7 @@ class Rooms:
                 pictures = self.line.pictures
                 yield f"event: pictures\ndata: {json.dumps(pictures)}\n\n"
             state = self.state(shown)
-            what = [state[key] for key in ("state", "reason", "counts", "rejects", "undo", "triggered")]
+            what = [state[key] for key in ("state", "reason", "counts", "rejects", "undo", "triggered", "master_parts")]
             if what != last or quiet_s >= HEARTBEAT_S:
                 state["trend_is_whole"] = shown == 0
                 shown = max((point["n"] for point in state["trend"]), default=shown)

@@ -25,12 +25,14 @@ StateName = Literal["armed", "paused", "fault"]
 class Status:
     """How the station is. `fault`: it would inspect, but a camera gives nothing that could be judged.
 
-    reason: why it is not armed, None when it is. cameras: what is wrong with each, None when nothing is.
+    reason: why it is not armed, None when it is. cameras: what is wrong with each, None when nothing is. reconnects:
+    how often each came back.
     """
 
     state: StateName
     reason: str | None = None
     cameras: Mapping[str, str | None] = field(default_factory=dict)
+    reconnects: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Control:
         self._paused_by: str | None = None
         self._paused_because: str | None = None
         self._cameras: dict[str, str | None] = {}
+        self._reconnects: dict[str, int] = {}
         self._takers: dict[str, TakeTrigger] = {}
         self._triggers = 0
 
@@ -113,10 +116,10 @@ class Control:
         with self._lock:
             return list(self._takers)
 
-    def set_trouble(self, camera: str, trouble: str | None) -> None:
-        """What is wrong with a camera, None when nothing is."""
+    def set_trouble(self, camera: str, trouble: str | None, reconnects: int = 0) -> None:
+        """What is wrong with a camera, None when nothing is; and how often it came back so far."""
         with self._lock:
-            self._cameras[camera] = trouble
+            self._cameras[camera], self._reconnects[camera] = trouble, reconnects
 
     @property
     def is_armed(self) -> bool:
@@ -139,11 +142,11 @@ class Control:
     def status(self) -> Status:
         """State, reason and cameras at this moment."""
         with self._lock:
-            paused, cameras = self._paused_because, dict(self._cameras)
+            paused, cameras, reconnects = self._paused_because, dict(self._cameras), dict(self._reconnects)
         if paused is not None:
-            return Status("paused", paused, cameras)
-        troubled = [f"{name}: {trouble}" for name, trouble in cameras.items() if trouble]
-        return Status("fault", "; ".join(troubled), cameras) if troubled else Status("armed", None, cameras)
+            return Status("paused", paused, cameras, reconnects)
+        troubled = "; ".join(f"{name}: {trouble}" for name, trouble in cameras.items() if trouble)
+        return Status("fault" if troubled else "armed", troubled or None, cameras, reconnects)
 
     def _no_taker(self, camera: str | None) -> str:
         if not self._takers:

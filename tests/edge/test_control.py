@@ -27,11 +27,11 @@ def test_paused_says_by_whom_until_it_is_armed_again() -> None:
 def test_a_camera_in_trouble_is_a_fault_that_ends_by_itself() -> None:
     control = Control()
     control.set_trouble("left", None)
-    control.set_trouble("right", "camera lost: no frame for 5 s")
+    control.set_trouble("right", "camera lost: no frame for 5 s", reconnects=2)
     assert control.is_armed
-    assert control.status == Status(
-        "fault", "right: camera lost: no frame for 5 s", {"left": None, "right": "camera lost: no frame for 5 s"}
-    )
+    lost = {"left": None, "right": "camera lost: no frame for 5 s"}
+    counts = {"left": 0, "right": 2}
+    assert control.status == Status("fault", "right: camera lost: no frame for 5 s", lost, counts)
     control.set_trouble("right", None)
     assert control.status.state == "armed"
 

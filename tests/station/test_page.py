@@ -29,6 +29,7 @@ from edge.outputs.http_output import HttpOutput, HttpSink
 from edge.pictures import FrameBgr, read_picture
 from edge.result import Trigger
 from edge.station.control import Control
+from edge.station.master_parts import MasterParts, MasterPartSettings
 
 NAMED = {"button", "link", "textbox", "combobox", "checkbox", "radio", "tab", "tablist", "img", "image", "dialog"}
 TOKEN = "a-token-of-some-length"
@@ -329,8 +330,32 @@ def test_the_trigger_button_asks_for_a_verdict(two: tuple[HttpSink, int, Control
     assert taken[0].by == "http"
 
 
+def test_master_parts_are_shown_from_the_page_before_it_can_be_armed(page: Page) -> None:
+    control, settings = Control(), HttpOutput(port=free_port(), stale_after_s=3600)
+    given = MasterPartSettings.model_validate({"parts": [{"name": "good-1", "expect": "good"}]})
+    parts = MasterParts(given, ["a"], "bundle", control, lambda text: None)
+    with HttpSink(settings, ["a"], control) as sink:
+        sink.came_round(control.status)
+        page.open(settings.port)
+        page.wait(lambda: page.text("#master-parts span") == "due: good")
+        page.element("#arm").click()
+        page.wait(lambda: "master parts to be shown first: good-1" in page.text("#said"))
+        page.element("#master-parts button").click()
+        page.wait(lambda: parts.is_awaited("a"))
+        sink.write(parts.judged("a", an_inspection(0, "good", "a")), FRAME_BGR)
+        sink.came_round(control.status)
+        page.wait(lambda: page.text("#master-parts span").startswith("good, "))
+        assert page.text("#good") == "0"  # it is no production
+        page.element("#arm").click()
+        page.wait(lambda: control.is_armed)
+        sink.came_round(control.status)
+        page.wait(lambda: page.script("return document.querySelector('#master-parts button').disabled"))
+        assert page.low_contrasts() == []
+
+
 def test_without_triggered_cameras_there_is_no_such_button(armed: Station, page: Page) -> None:
     assert not page.element("#trigger").is_displayed()
+    assert not page.element("#masters").is_displayed()
 
 
 def test_a_token_is_asked_for_once(page: Page) -> None:

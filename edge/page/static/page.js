@@ -116,8 +116,27 @@ function showState() {
     $(`share-${name}`).style.width = all ? `${(100 * count) / all}%` : "0";
   });
   showClasses();
+  showMasterParts(state.master_parts, state.state === "paused");
   const last = state.cameras[camera].last;
   setText("origin", last ? [last.source, last.trigger?.part_id ? `part ${last.trigger.part_id}` : `frame ${last.frame_id}`, clock(last.captured_at)].join(" · ") : "");
+}
+
+// Parts whose verdict is known: put one under the camera, then say so here.
+function showMasterParts(parts, isPaused) {
+  const drawn = JSON.stringify([parts, isPaused]);
+  if ($("masters").dataset.drawn === drawn) return;
+  $("masters").dataset.drawn = drawn;
+  $("masters").hidden = !parts.length;
+  $("master-parts").replaceChildren(...parts.map((part) => {
+    const item = document.createElement("li"), name = document.createElement("b"), how = document.createElement("span"), show = document.createElement("button");
+    name.textContent = part.name;
+    how.textContent = part.is_due ? `due: ${part.expected}` : `${part.expected}, ${clock(part.passed_at)}`;
+    item.dataset.due = part.is_due;
+    Object.assign(show, { type: "button", textContent: "Show", disabled: !isPaused, onclick: () => wish("/api/master", { name: part.name }) });
+    show.setAttribute("aria-label", `Master part ${part.name} is in view`);
+    item.append(name, how, show);
+    return item;
+  }));
 }
 
 function showClasses() {
