@@ -157,7 +157,8 @@ def test_verdict_score_threshold_and_counts_are_those_of_the_records(armed: Stat
     sleep(1.2)
     records = armed.records
     counts = {verdict: sum(r["verdict"] == verdict for r in records) for verdict in ("good", "defect", "no_verdict")}
-    assert {name: int(page.text(f"#{name}").replace(",", "")) for name in counts} == counts
+    page.wait(lambda: {name: int(page.text(f"#{name}").replace(",", "")) for name in counts} == counts)
+    assert armed.records == records
     assert page.text("#yield") == f"{100 * counts['good'] / len(records):.1f}"
     marks = page.count("#trend circle.good, #trend .defect, #trend .none")
     assert marks == min(240, len(records))
