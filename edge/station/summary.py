@@ -6,6 +6,7 @@ from edge.bundle import Bundle
 from edge.cameras.address import redacted
 from edge.class_store import read_class_store
 from edge.station.file import CameraEntry, Station
+from edge.station.master_parts import MasterPartEntry
 
 
 def summary(station: Station) -> str:
@@ -16,10 +17,15 @@ def summary(station: Station) -> str:
         ("bundle", _bundle(station, bundle)),
         ("classes", _classes(station, bundle)),
         *[("camera", camera) for camera in cameras],
+        *[("master", f"{part.name} must be {part.expected}") for part in _masters(station)],
         *[("output", output.in_words()) for output in station.outputs.given],
         ("stops", _end(station)),
     ]
     return "\n".join(f"  {key:8} {text}" for key, text in rows)
+
+
+def _masters(station: Station) -> list[MasterPartEntry]:
+    return station.master_parts.parts if station.master_parts else []
 
 
 def _bundle(station: Station, bundle: Bundle) -> str:

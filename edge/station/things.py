@@ -30,7 +30,7 @@ MAKER_PACKAGES = {"genicam": "harvesters", "basler": "pypylon"}
 # Output: the module it needs, and the extra that brings it.
 PACKAGES = {
     "mqtt": ("paho", "station"),
-    "http": ("prometheus_client", "station"),
+    "http": ("starlette", "station"),
     "modbus": ("pymodbus", "modbus"),
     "opcua": ("asyncua", "opcua"),
     "reject": ("gpiod", "gpio"),
@@ -156,6 +156,10 @@ def _check_packages(document: Document) -> None:
     for output, (module, extra) in PACKAGES.items():
         if document.get("outputs", output) is not None and find_spec(module) is None:
             document.complain(("outputs", output), f"{module} is not installed here; pip install 'oddkind[{extra}]'")
+    for place, _ in sources(document):
+        gpio: Where = (*place[:-1], "trigger", "gpio")
+        if document.get(*gpio) is not None and find_spec("gpiod") is None:
+            document.complain(gpio, "gpiod is not installed here; pip install 'oddkind[gpio]'")
 
 
 def _is_there(path: Path) -> bool:

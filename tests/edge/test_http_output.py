@@ -312,7 +312,7 @@ def test_a_station_file_is_told_what_is_wrong(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "station.yaml").write_text(text)
     said = [str(p) for p in check_station(tmp_path / "station.yaml").problems if "outputs" in str(p)]
     assert {line.split(": ")[1] for line in said} >= {"outputs.http.host", "outputs.http.port", "outputs.http.stale"}
-    assert any("prometheus_client is not installed here; pip install 'oddkind[station]'" in line for line in said)
+    assert any("starlette is not installed here; pip install 'oddkind[station]'" in line for line in said)
 
 
 @pytest.mark.parametrize("missing", ["prometheus_client", "starlette.applications", "uvicorn"])

@@ -6,6 +6,7 @@ import copy
 import re
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pydantic
@@ -402,7 +403,8 @@ def test_the_summary_says_what_will_happen_and_no_password(folder: Path, monkeyp
     path.write_text(
         "name: press 3\nbundle: bundle\nmax_frames: 9\nruntime: {threads: 2, precision: fp32}\ncameras:\n"
         "  - {source: 'rtsp://me:${PASSWORD}@c/1', name: left, faults: {frozen_after_s: 0, size_px: [64, 48]}}\n"
-        "  - {source: pictures}\noutputs: {records: {file: r.jsonl, daily: true}}"
+        "  - {source: pictures, trigger: {deadline_s: 2}}\noutputs: {records: {file: r.jsonl, daily: true}}\n"
+        "master_parts: {parts: [{name: a, expect: defect, defect_class: dent, camera: left}]}"
     )
     station = check_station(path).station
     assert station
@@ -410,9 +412,16 @@ def test_the_summary_says_what_will_happen_and_no_password(folder: Path, monkeyp
     assert lines[0] == "station press 3"
     assert lines[1].endswith("onnxruntime fp32, 2 threads")
     camera = "left: rtsp://me:***@c/1, lost after 5 s, dark below 16, overexposed above 240, 64 x 48 px"
-    assert lines[3:5] == [f"camera {camera}", f"camera {folder}/pictures"]
-    assert lines[5] == f"output records to {folder}/r.jsonl; a new file every day, all finished ones stay"
-    assert lines[6] == "stops after 9 records, or when told to"
+    assert lines[3:5] == [f"camera {camera}", f"camera {folder}/pictures, one verdict a trigger within 2 s"]
+    assert lines[5] == "master a must be defect: dent"
+    assert lines[6] == f"output records to {folder}/r.jsonl; a new file every day, all finished ones stay"
+    assert lines[7] == "stops after 9 records, or when told to"
+
+
+def test_a_sensor_needs_gpiod(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.station.things.find_spec", lambda name: None if name == "gpiod" else find_spec(name))
+    (line,) = found(folder, LEAST.replace("source: pictures", "source: pictures, trigger: {gpio: {line: 17}}"))
+    assert line == "2: cameras[0].trigger.gpio: gpiod is not installed here; pip install 'oddkind[gpio]'"
 
 
 # --- the example
