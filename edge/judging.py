@@ -15,7 +15,8 @@ from edge.result import Inspection, no_verdict
 
 @dataclass(frozen=True)
 class Judged:
-    """An inspection that can be written. heat_map: (h', w'), 1 where a pixel begins to be odd. fault: of the camera."""
+    """An inspection that can be written. heat_map: (h', w'), 1 where a pixel begins to be odd. fault: why its
+    camera gives nothing that can be judged."""
 
     inspection: Inspection
     heat_map: HeatMap | None = None
@@ -27,6 +28,9 @@ def judge(item: Frame | NoFrame, inspector: Inspector, always_type: bool, watch:
     if isinstance(item, NoFrame):
         return Judged(_timed(_without_verdict(item, inspector, item.reason), item))
     waited_ms = (monotonic() - item.grabbed_at_s) * 1e3
+    if item.due and monotonic() > item.due.deadline_at_s:  # not inspected: those behind it would be late too
+        late = f"timeout: {_since_ms(item.due.asked_at_s):.0f} ms after the trigger its turn had not come"
+        return Judged(_timed(_without_verdict(item, inspector, late), item))
     try:
         if watch and (fault := watch.fault(item)):
             return Judged(_timed(_without_verdict(item, inspector, fault), item), fault=fault)
@@ -35,9 +39,8 @@ def judge(item: Frame | NoFrame, inspector: Inspector, always_type: bool, watch:
         inspection.to_json()  # refuses NaN, which a broken head could put anywhere
         heat_map = seen.anomaly_map / max(inspector.manifest.thresholds.pixel_threshold, 1e-12)
     except Exception as exc:  # one strange frame must not stop the line
-        return Judged(
-            _timed(_without_verdict(item, inspector, f"this frame cannot be inspected: {one_line(exc)}"), item)
-        )
+        reason = f"this frame cannot be inspected: {one_line(exc)}"
+        return Judged(_timed(_without_verdict(item, inspector, reason), item), fault=reason)
     if item.due and monotonic() > item.due.deadline_at_s:
         allowed_ms = (item.due.deadline_at_s - item.due.asked_at_s) * 1e3
         late = (

@@ -19,6 +19,7 @@ from edge.cameras.frames import Camera, Frame, NoFrame
 from edge.inspector import Inspector
 from edge.judging import Judged, judge
 from edge.notify import Notify, one_line, say
+from edge.outputs.every_sink import EverySink
 from edge.outputs.sinks import Sink
 from edge.run_summary import RunSummary
 from edge.station.control import Control
@@ -36,7 +37,7 @@ def run(
     stop: threading.Event | None = None,
     always_type: bool = False,
     notify: Notify = say,
-    watches: Sequence[FaultWatch] = (),
+    watches: Sequence[FaultWatch | None] = (),
     manager: ServiceManager | None = None,
     control: Control | None = None,
 ) -> RunSummary:
@@ -50,8 +51,9 @@ def run(
     """
     manager, control = manager or ServiceManager(), control or Control()
     tallies = [Tally(camera, notify, control) for camera in cameras]
-    line = _Line(inspector, sinks, tallies, watches, control, always_type, _ClassWatch(inspector, notify))
-    rounds = _Rounds(manager, control, tallies, sinks)
+    every_sink = EverySink(sinks, notify)
+    line = _Line(inspector, every_sink, tallies, watches, control, always_type, _ClassWatch(inspector, notify))
+    rounds = _Rounds(manager, control, tallies, every_sink)
     stop, written = stop or threading.Event(), 0
     with closing(in_turns(cameras, stop, rounds.came_round, lambda camera: not control.inspects(camera))) as turns:
         for number, item in turns:
@@ -65,7 +67,7 @@ def run(
                 manager.has_record(in_words(tallies))
                 written += 1
             if written == max_frames:
-                break
+                stop.set()  # what was asked for before is answered
     raise_if_all_failed(tallies)
     return RunSummary(tuple(tally.summary() for tally in tallies))
 
@@ -95,9 +97,9 @@ class _Line:
     """What an item meets: the inspector, then every sink, then the camera's tally."""
 
     inspector: Inspector
-    sinks: Sequence[Sink]
+    sink: EverySink
     tallies: Sequence[Tally]
-    watches: Sequence[FaultWatch]
+    watches: Sequence[FaultWatch | None]
     control: Control
     always_type: bool
     classes: _ClassWatch
@@ -108,8 +110,7 @@ class _Line:
         judged = judge(item, self.inspector, self.always_type, self.watches[number] if self.watches else None)
         if isinstance(item, Frame):
             judged = self._as_master_part(number, item, judged)
-        for sink in self.sinks:
-            sink.write(judged.inspection, item.frame_bgr if isinstance(item, Frame) else None, judged.heat_map)
+        self.sink.write(judged.inspection, item.frame_bgr if isinstance(item, Frame) else None, judged.heat_map)
         self.tallies[number].add(item, judged)
 
     def inspects(self, number: int, frame: Frame) -> bool:
@@ -120,8 +121,7 @@ class _Line:
     def show(self, number: int, frame: Frame) -> None:
         """While the station is paused the picture goes to those who look, and nowhere else."""
         self.tallies[number].see(frame)
-        for sink in self.sinks:
-            sink.see(frame.provenance.source, frame.frame_bgr)
+        self.sink.see(frame.provenance.source, frame.frame_bgr)
 
     def _as_master_part(self, number: int, frame: Frame, judged: Judged) -> Judged:
         camera, masters = frame.provenance.source, self.control.master_parts
@@ -133,10 +133,8 @@ class _Line:
 class _Rounds:
     """What happens each time the loop comes round, at most every ROUND_S: it is alive, and how the cameras are."""
 
-    def __init__(
-        self, manager: ServiceManager, control: Control, tallies: Sequence[Tally], sinks: Sequence[Sink]
-    ) -> None:
-        self._manager, self._control, self._tallies, self._sinks = manager, control, tallies, sinks
+    def __init__(self, manager: ServiceManager, control: Control, tallies: Sequence[Tally], sink: EverySink) -> None:
+        self._manager, self._control, self._tallies, self._sink = manager, control, tallies, sink
         self._last_s = float("-inf")
 
     def came_round(self) -> None:
@@ -152,9 +150,7 @@ class _Rounds:
             self._control.master_parts.came_round()
         for tally in self._tallies:
             tally.tell_trouble()
-        status = self._control.status
-        for sink in self._sinks:
-            sink.came_round(status)
+        self._sink.came_round(self._control.status)
 
 
 class _ClassWatch:

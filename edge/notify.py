@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 Notify = Callable[[str], None]
 
 
 def say(text: str) -> None:
-    """On stderr: stdout belongs to the records."""
-    sys.stderr.write(f"oddkind: {text}\n")  # in one piece: several threads have something to say
-    sys.stderr.flush()
+    """On stderr: stdout belongs to the records. One that is closed or on a full disk stops nobody who has to work."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"oddkind: {text}\n")  # in one piece: several threads have something to say
+        sys.stderr.flush()
 
 
 def one_line(exc: Exception) -> str:

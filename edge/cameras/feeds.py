@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from time import monotonic
 
 from edge.cameras.frames import Camera, Frame, NoFrame
 
 FRAMES_AHEAD = 2  # of a file: one is read while another waits, so that a camera whose turn it is has one
+LONGEST_END_S = 5.0
 POLL_S = 0.1  # how soon a stop is noticed while nothing arrives
 
 
@@ -44,9 +46,9 @@ def in_turns(
     """(number of the camera, what it gave), round robin over those that have something; ends with the last or `stop`.
 
     Of each camera `Ended` is the last item. Closing the generator, as any end of it, stops the fetching threads and
-    waits for them, so that a camera can be closed afterwards. came_round: called by the consumer's thread each time it
-    comes back for more, and every POLL_S while nothing arrives. is_paused: while it says so
-    of a camera, files wait.
+    waits for them (LONGEST_END_S at most), so that a camera can be closed afterwards. came_round: called by the
+    consumer's thread each time it comes back for more, and every POLL_S while nothing arrives. is_paused: while it
+    says so of a camera, files wait.
     """
     halt, changed = threading.Event(), threading.Condition()
     feeds = [_Feed(camera, halt, changed) for camera in cameras]
@@ -64,17 +66,20 @@ def in_turns(
             turn = (number + 1) % len(feeds)
             yield number, item
         halt.set()
-        yield from _last_answers(feeds, changed)
+        yield from _last_answers(feeds, changed, came_round)
     finally:
         halt.set()
+        give_up_s = monotonic() + LONGEST_END_S
         for feed in feeds:
-            feed.join()
+            feed.join(max(0.0, give_up_s - monotonic()))  # a read that hangs, as on a dead network disk, ends with us
 
 
-def _last_answers(feeds: Sequence[_Feed], changed: threading.Condition) -> Turns:
+def _last_answers(feeds: Sequence[_Feed], changed: threading.Condition, came_round: Callable[[], None]) -> Turns:
     """After a stop: every trigger that came before it still gets its record."""
+    give_up_s = monotonic() + LONGEST_END_S
     for number, feed in enumerate(feeds):
-        while feed.is_triggered and not feed.has_ended:
+        while feed.is_triggered and not feed.has_ended and monotonic() < give_up_s:
+            came_round()
             if _wait_for_any([feed], 0, changed) is not None:
                 yield number, feed.take()
 

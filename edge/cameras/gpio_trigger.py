@@ -16,6 +16,7 @@ from edge.station.parts import StationPart
 WAIT_S = 0.1  # how soon the end is noticed
 RETRY_S = 1.0
 CLOSE_S = 2.0
+OnEdge = Callable[[float], object]
 OpenInput = Callable[[str, str, EdgeName, float, Pull], InputLine]
 
 
@@ -35,12 +36,18 @@ class GpioTrigger(StationPart):
 class EdgeWatch:
     """While it is entered, `on_edge` is called for every edge, in order, by a thread of its own; it must not wait.
 
+    on_edge: gets the moment of the edge, on the clock of `time.monotonic`.
+
     Entering it is a CameraError when the line cannot be had, a UsageError without gpiod. A chip that goes later is
     told and tried again; edges that the kernel could not keep are told with their number.
     """
 
     def __init__(
-        self, settings: GpioTrigger, on_edge: Callable[[], object], notify: Notify, open_line: OpenInput = open_input
+        self,
+        settings: GpioTrigger,
+        on_edge: Callable[[float], object],
+        notify: Notify,
+        open_line: OpenInput = open_input,
     ) -> None:
         self.lost = 0  # edges
         self._settings, self._on_edge, self._notify, self._open_line = settings, on_edge, notify, open_line
@@ -83,7 +90,7 @@ class EdgeWatch:
             self.lost += missed
             self._notify(f"{self._label}: {missed} edges came faster than they could be read; lost: {self.lost}")
         try:
-            self._on_edge()
+            self._on_edge(edge.at_s)
         except Exception as exc:
             if one_line(exc) != self._refusal:
                 self._notify(f"{self._label}: an edge was no trigger ({one_line(exc)})")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Literal
 
 from edge.errors import ControlError
-from edge.result import Trigger, utc_now
+from edge.result import Trigger, iso_utc, utc_now
 
 if TYPE_CHECKING:
     from edge.setting import InspectorSetting
@@ -76,10 +76,17 @@ class Control:
         with self._lock:
             self._paused_by, self._paused_because = by, reason or f"paused by {by}"
 
-    def trigger(self, by: str, camera: str | None = None, part_id: str | None = None) -> Trigger:
-        """Ask for one verdict of each triggered camera, or of the one named. ControlError when there is none."""
-        at_s, at = monotonic(), utc_now()
+    def trigger(
+        self, by: str, camera: str | None = None, part_id: str | None = None, at_s: float | None = None
+    ) -> Trigger:
+        """Ask for one verdict of each triggered camera, or of the one named. ControlError when there is none.
+
+        at_s: when the part was seen, on the clock of `time.monotonic`, where that was before now.
+        """
         with self._lock:
+            now_s = monotonic()
+            at_s = now_s if at_s is None else min(at_s, now_s)
+            at = iso_utc(time() - (now_s - at_s))
             takers = self._takers if camera is None else {k: v for k, v in self._takers.items() if k == camera}
             if not takers:
                 raise ControlError(self._no_taker(camera))
@@ -125,6 +132,11 @@ class Control:
     def is_armed(self) -> bool:
         """Whether frames are to be inspected; a camera's trouble does not change that."""
         return self._paused_by is None
+
+    @property
+    def paused_because(self) -> str | None:
+        """Why it is paused; None while it is armed."""
+        return self._paused_because
 
     @property
     def paused_by(self) -> str | None:

@@ -42,7 +42,10 @@ def run_station(station: Station, notify: Notify = say, watch_faults: bool = Tru
         if s.master_parts:
             MasterParts(s.master_parts, names, inspector.manifest.bundle_id, control, notify)
         sinks = [opened.enter_context(sink) for sink in s.outputs.open(names, notify, control)]
-        watches = [_watch(entry, camera, notify) for entry, camera in zip(s.cameras, cameras, strict=True)]
+        watches = [
+            None if isinstance(camera, TriggeredCamera) else _watch(entry, camera, notify)  # it has its own
+            for entry, camera in zip(s.cameras, cameras, strict=True)
+        ]
         manager = opened.enter_context(ServiceManager.of_environment(notify))
         looked_for = watches if watch_faults else ()
         for entry, camera in zip(s.cameras, cameras, strict=True):
@@ -81,8 +84,9 @@ def _open(entry: CameraEntry, control: Control, notify: Notify) -> Camera:
     camera.name = entry.name or camera.name
     if entry.trigger is None:
         return camera
-    triggered = TriggeredCamera if entry.trigger.by == "software" else LineTriggeredCamera
-    return triggered(camera, entry.trigger, control, notify)
+    if entry.trigger.by == "camera":
+        return LineTriggeredCamera(camera, entry.trigger, control, notify)
+    return TriggeredCamera(camera, entry.trigger, control, notify, _watch(entry, camera, notify))
 
 
 def _open_source(entry: CameraEntry) -> Camera:
@@ -97,7 +101,7 @@ def _edges(entry: CameraEntry, camera: Camera, control: Control, notify: Notify)
     """A sensor of this camera, if it has one."""
     if entry.trigger is None or entry.trigger.gpio is None:
         return None
-    return EdgeWatch(entry.trigger.gpio, lambda: control.trigger("gpio", camera.name), notify)
+    return EdgeWatch(entry.trigger.gpio, lambda at_s: control.trigger("gpio", camera.name, at_s=at_s), notify)
 
 
 def _watch(entry: CameraEntry, camera: Camera, notify: Notify) -> FaultWatch:

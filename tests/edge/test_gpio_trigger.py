@@ -43,19 +43,21 @@ def watched(fake: FakeInput, on_edge: object) -> Iterator[tuple[EdgeWatch, list[
 def test_every_edge_is_one_trigger_in_order(fake: FakeInput) -> None:
     control, taken = Control(), list[Asked]()
     control.take_triggers("left", taken.append)
-    with watched(fake, lambda: control.trigger("gpio", "left")) as (watch, told):
-        for number in range(1, 101):
-            fake.edges.put(Edge(monotonic(), number))
+    with watched(fake, lambda at_s: control.trigger("gpio", "left", at_s=at_s)) as (watch, told):
+        edges_s = [monotonic() - 0.5 + 0.005 * number for number in range(100)]
+        for number, at_s in enumerate(edges_s, start=1):
+            fake.edges.put(Edge(at_s, number))
         wait_for(lambda: len(taken) == 100, 5)
     assert [asked.trigger.trigger_id for asked in taken] == list(range(1, 101))
     assert {asked.trigger.by for asked in taken} == {"gpio"}
+    assert [asked.at_s for asked in taken] == edges_s
     assert fake.opened == [("gpiochip0", "PART", "falling", 2.0, "up")]
     assert (told, watch.lost) == ([], 0)
 
 
 def test_an_edge_becomes_a_trigger_at_once(fake: FakeInput) -> None:
     taken_s: list[float] = []
-    with watched(fake, lambda: taken_s.append(monotonic())):
+    with watched(fake, lambda at_s: taken_s.append(monotonic())):
         edges_s = []
         for number in range(1, 21):
             sleep(0.005)
@@ -67,7 +69,7 @@ def test_an_edge_becomes_a_trigger_at_once(fake: FakeInput) -> None:
 
 def test_edges_that_the_kernel_could_not_keep_are_told(fake: FakeInput) -> None:
     seen: list[int] = []
-    with watched(fake, lambda: seen.append(1)) as (watch, told):
+    with watched(fake, lambda at_s: seen.append(1)) as (watch, told):
         for number in (1, 2, 6):
             fake.edges.put(Edge(monotonic(), number))
         wait_for(lambda: len(seen) == 3, 5)
@@ -78,7 +80,7 @@ def test_edges_that_the_kernel_could_not_keep_are_told(fake: FakeInput) -> None:
 def test_an_edge_that_is_refused_is_told_once(fake: FakeInput) -> None:
     calls: list[int] = []
 
-    def refuse() -> None:
+    def refuse(at_s: float) -> None:
         calls.append(1)
         raise ControlError("no triggered camera")
 
@@ -91,7 +93,7 @@ def test_an_edge_that_is_refused_is_told_once(fake: FakeInput) -> None:
 
 def test_a_chip_that_goes_is_told_once_and_watched_again_when_it_is_back(fake: FakeInput) -> None:
     seen: list[int] = []
-    with watched(fake, lambda: seen.append(1)) as (_, told):
+    with watched(fake, lambda at_s: seen.append(1)) as (_, told):
         fake.is_broken = True
         wait_for(lambda: told, 5)
         sleep(1.2)

@@ -19,12 +19,14 @@ from calling_sink import CallingSink
 from edge_processes import wait_for
 from pydantic import ValidationError
 
-from edge.cameras.frames import Camera, Frame, Frames, NoFrame
+from edge.cameras.faults import FaultLimits, FaultWatch
+from edge.cameras.frames import Camera, Due, Frame, Frames, NoFrame
 from edge.cameras.line_triggered import LineTriggeredCamera
 from edge.cameras.sources import open_camera
 from edge.cameras.triggered import TriggeredCamera, TriggerSettings
 from edge.errors import CameraError, ControlError
 from edge.inspector import Inspector
+from edge.judging import judge
 from edge.loop import run
 from edge.result import Device, Provenance, utc_now
 from edge.station.control import Control
@@ -233,7 +235,7 @@ def test_a_device_that_waits_is_fired_once_a_trigger() -> None:
         stream.trouble = "camera lost: pulled"
         control.trigger("http")
         wait_for(lambda: len(answers) == 4)
-    assert stream.fired == 4
+    assert stream.fired == 3  # a device that is known to be lost is not fired
     assert [answer.frame_bgr[0, 0, 0] for answer in answers[:3]] == [1, 2, 3]
     assert reasons(answers)[3] == "camera lost: pulled"
 
@@ -287,6 +289,145 @@ def test_a_camera_that_ends_answers_what_waits_and_takes_no_more(error: Exceptio
 def test_impossible_settings_are_refused(settings: dict[str, Any], text: str) -> None:
     with pytest.raises(ValidationError, match=text):
         TriggerSettings(**settings)
+
+
+def test_a_trigger_has_its_picture_even_when_those_before_it_take_long() -> None:
+    stream, control, stop = Stream(), Control(), threading.Event()
+    stream.send_every(0.02, stop)
+    answers = []
+    triggered = TriggeredCamera(stream, TriggerSettings(deadline_s=5.0), control, pytest.fail)
+    frames = triggered.frames(stop)
+    thread = threading.Thread(target=lambda: answers.extend(_slowly(frames, 0.2)))
+    thread.start()
+    wait_for(lambda: control.takes_triggers)
+    for _ in range(6):
+        control.trigger("http")
+        sleep(0.05)
+    wait_for(lambda: stream_is_quiet(control, answers, 6), timeout_s=5)
+    stop.set()
+    thread.join(5)
+    lags_s = [answer.grabbed_at_s - answer.due.asked_at_s for answer in answers]
+    assert max(lags_s) < 0.15, lags_s  # the first picture after the trigger, not the newest one when its turn came
+
+
+def _slowly(frames: Frames, pause_s: float) -> Iterator[Frame | NoFrame]:
+    for item in frames:
+        sleep(pause_s)
+        yield item
+
+
+def stream_is_quiet(control: Control, answers: list[Frame | NoFrame], count: int) -> bool:
+    return len(answers) == count or bool(sleep(0.02))
+
+
+def test_a_picture_that_comes_too_late_is_not_taken_for_the_next_part() -> None:
+    class Slow(Stream):
+        delay_s = 0.4
+
+        def fire(self) -> bool:
+            self.fired += 1
+            grey, delay_s = self.fired, self.delay_s
+            threading.Timer(delay_s, lambda: self.send(grey=grey)).start()
+            return True
+
+    stream, control = Slow(), Control()
+    with answering(stream, control, fire=True, deadline_s=0.2) as (answers, _):
+        control.trigger("http", part_id="1")
+        wait_for(lambda: len(answers) == 1)
+        stream.delay_s = 0.05
+        control.trigger("http", part_id="2")
+        wait_for(lambda: len(answers) == 2)
+        sleep(0.3)
+        control.trigger("http", part_id="3")
+        wait_for(lambda: len(answers) == 3)
+    assert reasons(answers)[0] == "timeout: no picture has come yet"
+    second, third = answers[1:]
+    assert isinstance(second, NoFrame) or second.frame_bgr[0, 0, 0] == 2
+    assert isinstance(third, Frame)
+    assert third.frame_bgr[0, 0, 0] == stream.fired
+
+
+def test_a_device_is_fired_when_the_part_is_in_view() -> None:
+    stream, control = Stream(), Control()
+    with answering(stream, control, fire=True, delay_s=0.2) as (answers, _):
+        control.trigger("http")
+        wait_for(lambda: answers)
+    assert 0.2 <= answers[0].grabbed_at_s - answers[0].due.asked_at_s < 0.4
+
+
+def test_what_is_wrong_between_triggers_is_seen_too() -> None:
+    stream, control, notes = Stream(), Control(), []
+    limits = FaultLimits(frozen_after_s=0.2).for_source(True)
+    watch = FaultWatch("stream", limits, True, notes.append)
+    camera, stop, answers = (
+        TriggeredCamera(stream, TriggerSettings(), control, pytest.fail, watch),
+        threading.Event(),
+        [],
+    )
+    thread = threading.Thread(target=lambda: answers.extend(camera.frames(stop)))
+    thread.start()
+    stream.send_every(0.02, stop)  # the same picture again and again
+    wait_for(lambda: camera.trouble)
+    control.trigger("http")
+    sleep(0.2)
+    stop.set()
+    thread.join(5)
+    assert camera.trouble is not None and camera.trouble.startswith("frozen picture")
+    assert reasons(answers)[0].startswith("frozen picture")
+    assert len(notes) == 1
+
+
+def test_triggers_in_a_row_without_a_picture_are_a_trouble_until_one_comes() -> None:
+    stream, control, stop = Stream(), Control(), threading.Event()
+    camera, answers = TriggeredCamera(stream, TriggerSettings(deadline_s=0.05), control, pytest.fail), []
+    thread = threading.Thread(target=lambda: [answers.append(item) for item in camera.frames(stop)])
+    thread.start()
+    wait_for(lambda: control.takes_triggers)
+    for count in range(1, 4):
+        assert camera.trouble is None
+        control.trigger("http")
+        wait_for(lambda count=count: len(answers) == count)
+    assert camera.trouble == "no picture for the last 3 triggers"
+    stream.send_every(0.01, stop)
+    wait_for(lambda: control.trigger("http") and not sleep(0.1) and camera.trouble is None)
+    stop.set()
+    thread.join(5)
+
+
+@pytest.mark.parametrize("broken_at", [0, 2])
+def test_a_source_that_breaks_answers_whoever_asked(broken_at: int) -> None:
+    class Breaking(Camera):
+        name = "breaking"
+
+        def frames(self, stop: threading.Event) -> Frames:
+            for number in range(broken_at):
+                yield Frame(BLACK, Provenance(self.name, number, utc_now()))
+            raise CameraError("broken")
+
+    control, answers, caught = Control(), [], []
+    camera = TriggeredCamera(Breaking(), TriggerSettings(deadline_s=30), control, pytest.fail)
+
+    def answer() -> None:
+        try:
+            for item in camera.frames(threading.Event()):
+                answers.append(item)
+        except CameraError as exc:
+            caught.append(str(exc))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    asked = 0
+    while thread.is_alive() and asked < 5:
+        try:
+            control.trigger("http")
+            asked += 1
+        except ControlError:  # not yet, or no more
+            sleep(0.01)
+    thread.join(5)
+    assert not thread.is_alive()
+    assert len(answers) == asked
+    assert caught == ["broken"]
+    assert control.takes_triggers == []
 
 
 # --- a device triggered by its own line
@@ -377,6 +518,28 @@ def test_a_verdict_after_the_deadline_is_none(bundle_dir: Path, monkeypatch: pyt
     assert sink.of("verdict") == ["no_verdict"]
     (error,) = sink.of("error")
     assert re.fullmatch(r"timeout: the verdict came \d+ ms after the trigger, 200 ms allowed", error)
+
+
+def test_one_whose_deadline_has_passed_is_not_inspected(bundle_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inspector = Inspector.load(bundle_dir)
+    monkeypatch.setattr(inspector, "examine", pytest.fail)
+    due = Due(monotonic() - 1.0, monotonic() - 0.5)
+    judged = judge(Frame(BLACK, Provenance("stream", 0, utc_now()), due=due), inspector, False)
+    assert judged.inspection.verdict == "no_verdict"
+    assert re.fullmatch(r"timeout: 1\d\d\d ms after the trigger its turn had not come", judged.inspection.error or "")
+
+
+def test_after_the_last_record_whoever_has_asked_is_answered(bundle_dir: Path) -> None:
+    stream, control, sink, stop = Stream(), Control(), CallingSink(), threading.Event()
+    stream.send_every(0.01, stop)
+    camera = TriggeredCamera(stream, TriggerSettings(queue=50), control, pytest.fail)
+    thread = threading.Thread(target=run, args=([camera], Inspector.load(bundle_dir), [sink], 2, stop))
+    thread.start()
+    wait_for(lambda: control.takes_triggers)
+    for _ in range(9):
+        control.trigger("http")
+    thread.join(10)
+    assert [trigger["trigger_id"] for trigger in sink.of("trigger")] == list(range(1, 10))
 
 
 def test_what_was_asked_before_a_stop_has_its_records(bundle_dir: Path) -> None:
