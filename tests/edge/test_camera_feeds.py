@@ -181,3 +181,21 @@ def test_stop_is_noticed_while_nothing_arrives() -> None:
     threading.Timer(0.2, stop.set).start()
     silent = NumberedFrames("silent", 1, may_send=lambda frame_id: False)
     assert list(in_turns([silent], stop)) == []
+
+
+def test_a_read_that_never_returns_does_not_keep_a_stop_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging(NumberedFrames):
+        """As a file on a network disk that has gone."""
+
+        def frames(self, stop: threading.Event) -> Frames:
+            yield self.item(0)
+            let_go.wait(DEADLINE_S)
+
+    monkeypatch.setattr("edge.cameras.feeds.LONGEST_END_S", 0.3)
+    let_go = threading.Event()
+    turns = in_turns([Hanging("hangs", 2)], NEVER)
+    next(turns)
+    started_s = monotonic()
+    turns.close()
+    assert monotonic() - started_s < 2.0
+    let_go.set()
