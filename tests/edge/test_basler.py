@@ -222,8 +222,8 @@ def test_frames_that_arrive_broken_are_counted_as_dropped() -> None:
         device = nodes(camera)
         device.ForceFailedBufferCount.Value = 3
         device.ForceFailedBuffer.Execute()
-        dropped = [next_frame(frames).dropped_before for _ in range(3)]
-    assert sum(dropped) >= 3
+        dropped = itertools.accumulate(next_frame(frames).dropped_before for _ in range(50))
+        assert any(count >= 3 for count in dropped)
     assert camera.reconnects == 0
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong in one output costs neither the others nor the run; and a message that cannot be said costs nothing."""
+"""What goes wrong in one output costs neither the others nor the run; nor does a message that cannot be said."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_an_error_of_ours_is_told_once_and_the_others_have_every_record() -> Non
         every.write(an_inspection(number), None)
         every.came_round(Status("armed"))
     assert len(before.records) == len(after.records) == 3
-    assert notes == ["Failing: RuntimeError: no idea; it may miss records, other outputs do not"]
+    assert notes == ["output Failing: RuntimeError: no idea; it may miss records, the others do not"]
 
 
 @pytest.mark.parametrize("error", [OutputError("refused"), BrokenPipeError()])
