@@ -197,12 +197,14 @@ class ModbusSink(Sink):
     # --- around
 
     def _triggered(self) -> list[str]:
-        """Cameras that a trigger of ours is for."""
-        names, one = self._control.takes_triggers, self._settings.camera
+        """Cameras that a trigger of ours is for, those that have ended too: each has a say in the verdict."""
+        names, one = self._control.triggered_cameras, self._settings.camera
         return [name for name in names if one in (None, name)]
 
     def _around(self) -> Around:
-        return Around(self._control.is_armed, bool(self._triggered()), self._has_fault)
+        cameras, takers = self._triggered(), self._control.takes_triggers
+        silent = tuple(name for name in cameras if name not in takers)
+        return Around(self._control.is_armed, silent != tuple(cameras), self._has_fault, silent)
 
     def _tell(self, defect_class: str | None = None) -> None:
         """What a person should hear of, outside the lock."""

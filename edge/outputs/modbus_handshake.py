@@ -180,6 +180,8 @@ class Handshake:
             return "the station is paused"
         if not around.takes_triggers:
             return "no camera takes triggers"
+        if around.silent_cameras:  # its part of the verdict would be missing
+            return f"{', '.join(around.silent_cameras)} takes no triggers: not open yet, or ended"
         if not self._commands.trigger_enable:
             return "trigger_enable is not set"
         return f"{MOST_IN_FLIGHT} triggers are under way" if len(self._in_flight) >= MOST_IN_FLIGHT else None

@@ -169,10 +169,11 @@ def test_the_worst_of_several_is_the_one_that_is_furthest_above_its_threshold() 
     [
         (Around(is_armed=False), {}, "the station is paused"),
         (Around(takes_triggers=False), {}, "no camera takes triggers"),
+        (Around(silent_cameras=("left",)), {}, "left takes no triggers: not open yet, or ended"),
         (AROUND, {"trigger_enable": False}, "trigger_enable is not set"),
         (AROUND, {"set_offline": True}, "set offline with it"),
     ],
-    ids=["paused", "no camera", "not enabled", "set offline with it"],
+    ids=["paused", "no camera", "one of two cameras", "not enabled", "set offline with it"],
 )
 def test_a_trigger_while_not_ready_is_missed_and_stays_so_until_it_is_cleared(
     line: Line, around: Around, bits: dict[str, bool], why: str
