@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 Notify = Callable[[str], None]
 
@@ -12,6 +13,16 @@ def say(text: str) -> None:
     """On stderr: stdout belongs to the records."""
     sys.stderr.write(f"oddkind: {text}\n")  # in one piece: several threads have something to say
     sys.stderr.flush()
+
+
+def unfailing(notify: Notify) -> Notify:
+    """For threads that must go on when nobody can be told, as when stderr is closed."""
+
+    def tell(text: str) -> None:
+        with suppress(Exception):
+            notify(text)
+
+    return tell
 
 
 def one_line(exc: Exception) -> str:

@@ -358,6 +358,23 @@ def test_a_silent_plc_pauses_the_station_until_it_comes_back(start: Stations) ->
     assert len([notice for notice in station.notices if "silent for 0.5 s" in notice]) == 1
 
 
+def test_a_notice_that_cannot_be_told_does_not_end_the_server() -> None:
+    """A station whose stderr is closed, and a stall that the server's own thread tells of."""
+
+    def fail(text: str) -> None:
+        raise BrokenPipeError(text)
+
+    output = ModbusOutput(port=free_port(), stall_after_s=0.3)
+    with output.open(["left"], fail, Control()) as sink, ModbusTcpClient("127.0.0.1", port=output.port) as client:
+        sink.came_round(Status("armed"))
+        sleep(0.7)
+        for _ in range(2):  # a trigger that is missed is told by the thread that answers
+            assert not client.write_register(0, TRIGGER_ENABLE | TRIGGER).isError()
+            client.write_register(0, CLEAR_ERROR)
+        stalled = Inputs(client.read_input_registers(0, count=74).registers)
+        assert (stalled.fault, stalled.missed_count) == (True, 2)
+
+
 # --- what the registers say
 
 
@@ -462,6 +479,18 @@ def test_coils_and_bits_and_registers_and_their_mirror_say_the_same(plc: tuple[P
     assert raw.read_coils(0, count=7).bits[:7] == [True] + [False] * 6
 
 
+def test_reading_back_commands_is_not_reading_the_result(sink: ModbusSink) -> None:
+    pulse_trigger(sink)
+    sink.write(triggered(1, "defect"), None)
+    with ModbusTcpClient("127.0.0.1", port=sink._settings.port) as client:
+        assert client.read_holding_registers(0, count=17).registers == [TRIGGER_ENABLE, *([0] * 16)]
+        client.write_register(0, TRIGGER_ENABLE | RESULTS_ACK)
+        client.write_register(0, TRIGGER_ENABLE)
+        assert Inputs(client.read_holding_registers(100, count=74).registers).results_waiting == 1
+        client.write_register(0, TRIGGER_ENABLE | RESULTS_ACK)
+        assert Inputs(client.read_input_registers(0, count=74).registers).results_waiting == 0
+
+
 def test_what_is_not_in_the_map_is_refused(plc: tuple[PlcStation, Plc]) -> None:
     _, client = plc
     raw = client.client
@@ -498,6 +527,7 @@ def test_a_request_never_sees_a_half_of_two_results(sink: ModbusSink) -> None:
         pulse_trigger(sink)
         sink.write(triggered(trigger_id, "good" if trigger_id % 2 else "defect"), None)
         sleep(0.0005)
+        seen(sink)  # what nobody has read cannot be acknowledged
         sink.write_holdings([TRIGGER_ENABLE | RESULTS_ACK, *([0] * 16)])
         sink.write_holdings([TRIGGER_ENABLE, *([0] * 16)])
     ended.set()

@@ -98,6 +98,7 @@ def test_a_part_goes_through_step_by_step(line: Line) -> None:
 def test_a_result_waits_until_the_acknowledgement_of_the_one_before_is_taken_back(line: Line) -> None:
     line.part()
     line.part("defect")
+    assert line.seen.results_valid
     line.plc(results_ack=True)
     assert (line.seen.result, line.seen.results_waiting) == (None, 1)
     line.plc(results_ack=False)
@@ -110,6 +111,15 @@ def test_an_acknowledgement_of_nothing_takes_nothing(line: Line) -> None:
     assert (line.seen.result, line.seen.results_waiting) == (None, 1)
     line.plc(results_ack=False)
     assert line.seen.results_valid
+
+
+def test_an_acknowledgement_of_a_result_that_was_not_read_takes_nothing(line: Line) -> None:
+    line.part("defect")
+    line.plc(results_ack=True)
+    assert (line.seen.result, line.seen.results_waiting) == (None, 1)
+    line.plc(results_ack=False)
+    assert line.acknowledge().verdict == "defect"
+    assert line.seen.results_waiting == 0
 
 
 def test_a_result_may_come_while_the_trigger_is_still_up(line: Line) -> None:
@@ -276,6 +286,19 @@ def test_an_acknowledgement_during_a_stall_takes_no_later_result(line: Line) -> 
     line.plc(results_ack=False)
     line.part("defect")
     assert line.acknowledge().trigger_id == 2
+
+
+def test_an_acknowledgement_of_a_result_from_before_a_stall_takes_no_later_one(line: Line) -> None:
+    """The PLC read the good one; before its acknowledgement comes, that is void and a defect waits."""
+    line.part("good")
+    assert line.seen.results_valid
+    line.now_s += 2
+    line.round()
+    line.part("defect")
+    line.plc(results_ack=True)
+    assert (line.seen.result, line.seen.results_waiting) == (None, 1)
+    line.plc(results_ack=False)
+    assert line.acknowledge().verdict == "defect"
 
 
 def test_the_heartbeat_follows_the_rounds_and_nothing_else(line: Line) -> None:
