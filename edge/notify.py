@@ -16,6 +16,16 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
+def unfailing(notify: Notify) -> Notify:
+    """For threads that must go on when nobody can be told, as when stderr is closed."""
+
+    def tell(text: str) -> None:
+        with suppress(Exception):
+            notify(text)
+
+    return tell
+
+
 def one_line(exc: Exception) -> str:
     """What an error says, for a record or a notice; errors that are not ours are named by their type."""
     text = str(exc).strip()

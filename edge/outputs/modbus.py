@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 
 from edge.errors import ControlError, UsageError
-from edge.notify import Notify, one_line
+from edge.notify import Notify, one_line, unfailing
 from edge.outputs.modbus_handshake import Handshake
 from edge.outputs.modbus_map import (
     COMMAND_BITS,
@@ -106,7 +106,8 @@ class ModbusSink(Sink):
         check_installed()
         from edge.outputs.modbus_server import ModbusServer  # few stations have a PLC, and it brings asyncio with it
 
-        self._settings, self._cameras, self._notify, self._control = settings, list(cameras), notify, control
+        self._settings, self._cameras, self._control = settings, list(cameras), control
+        self._notify = unfailing(notify)
         s = settings
         self._handshake = Handshake(Limits(s.stall_after_s, s.answer_within_s, s.plc_timeout_s), s.results_of == "all")
         self._style = PageStyle(s.class_codes, s.word_order, s.fail_safe)
@@ -116,7 +117,7 @@ class ModbusSink(Sink):
         self._has_fault = False
         self._without_code: set[str] = set()
         networks = [ip_network(each) for each in s.allow]
-        self._server = ModbusServer(s.host, s.port, networks, self, notify)
+        self._server = ModbusServer(s.host, s.port, networks, self, self._notify)
 
     # --- the loop's thread
 
@@ -197,12 +198,14 @@ class ModbusSink(Sink):
     # --- around
 
     def _triggered(self) -> list[str]:
-        """Cameras that a trigger of ours is for."""
-        names, one = self._control.takes_triggers, self._settings.camera
+        """Cameras that a trigger of ours is for, those that have ended too: each has a say in the verdict."""
+        names, one = self._control.triggered_cameras, self._settings.camera
         return [name for name in names if one in (None, name)]
 
     def _around(self) -> Around:
-        return Around(self._control.is_armed, bool(self._triggered()), self._has_fault)
+        cameras, takers = self._triggered(), self._control.takes_triggers
+        silent = tuple(name for name in cameras if name not in takers)
+        return Around(self._control.is_armed, silent != tuple(cameras), self._has_fault, silent)
 
     def _tell(self, defect_class: str | None = None) -> None:
         """What a person should hear of, outside the lock."""

@@ -45,6 +45,7 @@ class Handshake:
         self._results = self._rounds = self._missed = self._overruns = self._voided = 0
         self._in_flight: dict[int, _Flight] = {}  # by trigger, the oldest first
         self._waiting: deque[PlcResult] = deque()
+        self._read_number: int | None = None  # of the result that was valid when the PLC last read
         self._round_s: float | None = None
         self._beat, self._beat_s = False, float("-inf")
         self._plc_s: float | None = None
@@ -62,8 +63,8 @@ class Handshake:
         self._ack = self._ack and commands.trigger
         if "clear_error" in risen:
             self._trouble, self._troubles = Trouble.NONE, set()
-        if "results_ack" in risen and self._waiting:  # the bit was down, so that this result was shown
-            self._waiting.popleft()
+        if "results_ack" in risen and self._waiting and self._waiting[0].number == self._read_number:
+            self._waiting.popleft()  # otherwise it means one that a stall has voided: this one was never read
         wishes: list[Wish] = []
         if "set_offline" in risen:
             wishes.append("pause")
@@ -88,8 +89,10 @@ class Handshake:
         self.fail(Trouble.MISSED, why)
 
     def shown(self, around: Around, now_s: float) -> Shown:
-        """Everything at this moment. Without a living loop nothing is ready, valid or good."""
+        """Everything at this moment, for the PLC to read. Without a living loop nothing is ready, valid or good."""
         self._advance(now_s)
+        if self._is_valid:
+            self._read_number = self._waiting[0].number
         return Shown(
             online=self._is_alive and around.is_armed,
             trigger_ready=self._refusal(around) is None and not self._commands.trigger,
@@ -180,6 +183,8 @@ class Handshake:
             return "the station is paused"
         if not around.takes_triggers:
             return "no camera takes triggers"
+        if around.silent_cameras:  # its part of the verdict would be missing
+            return f"{', '.join(around.silent_cameras)} takes no triggers: not open yet, or ended"
         if not self._commands.trigger_enable:
             return "trigger_enable is not set"
         return f"{MOST_IN_FLIGHT} triggers are under way" if len(self._in_flight) >= MOST_IN_FLIGHT else None

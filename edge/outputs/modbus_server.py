@@ -42,7 +42,7 @@ class Memory(Protocol):
     """What stands behind the addresses; called by the server's thread alone, and must not wait."""
 
     def inputs(self) -> list[int]:
-        """Every input register at this moment; the first one is the discrete inputs."""
+        """Every input register at this moment; the first one is the discrete inputs. Called only when they are read."""
 
     def holdings(self) -> list[int]:
         """Every holding register that can be written; the first one is the coils."""
@@ -212,7 +212,7 @@ def _device(memory: Memory) -> SimDevice:
     ) -> ExcCodes | None:
         table = _TABLES.get(function, _HOLDING)
         if values is None:
-            words = _words(memory, table)
+            words = _words(memory, table, address + count)
             current[: len(words)] = words
         else:
             memory.write_holdings(_written(memory.holdings(), table, address, values))
@@ -225,9 +225,12 @@ def _device(memory: Memory) -> SimDevice:
     return SimDevice(0, (list(bits), list(bits), holding, inputs), action=action)  # 0: whatever unit a client names
 
 
-def _words(memory: Memory, table: int) -> list[int]:
+def _words(memory: Memory, table: int, end: int) -> list[int]:
+    """What stands in the table, at least up to the address `end`."""
     if table == _COILS:
         return memory.holdings()[:1]
+    if table == _HOLDING and end <= MIRROR:
+        return memory.holdings()
     if table == _HOLDING:
         return [*memory.holdings(), *([0] * (MIRROR - HOLDING_COUNT)), *memory.inputs()]
     return memory.inputs()[: 1 if table == _DISCRETE else INPUT_COUNT]

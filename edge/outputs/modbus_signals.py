@@ -43,11 +43,15 @@ class Commands:
 
 @dataclass(frozen=True)
 class Around:
-    """How the station is at this moment. has_fault: a camera gives nothing that could be judged."""
+    """How the station is at this moment. has_fault: a camera gives nothing that could be judged.
+
+    silent_cameras: triggers are for them, and they take none: not open yet, or ended.
+    """
 
     is_armed: bool = True
     takes_triggers: bool = True
     has_fault: bool = False
+    silent_cameras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

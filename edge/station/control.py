@@ -51,11 +51,14 @@ class Control:
 
     setting: with which the loop's inspector was loaded, for those that need one of their own; None where nobody knows.
     station: what the station is called. master_parts: those that must be shown before it may be armed.
+    triggered_cameras: those that triggers are for; one that takes none, see `takes_triggers`, has not opened or has
+    ended.
     """
 
     def __init__(self, setting: InspectorSetting | None = None, station: str | None = None) -> None:
         self.setting, self.station = setting, station
         self.master_parts: MasterParts | None = None
+        self.triggered_cameras: tuple[str, ...] = ()  # from the station file; others are added as they take triggers
         self._lock = threading.Lock()
         self._paused_by: str | None = None
         self._paused_because: str | None = None
@@ -107,6 +110,7 @@ class Control:
         with self._lock:
             if take:
                 self._takers[camera] = take
+                self.triggered_cameras = tuple(dict.fromkeys([*self.triggered_cameras, camera]))
             else:
                 self._takers.pop(camera, None)
 

@@ -39,6 +39,7 @@ def run_station(station: Station, notify: Notify = say, watch_faults: bool = Tru
         inspector = Inspector.load(s.bundle, s.runtime.backend, s.runtime.precision, s.runtime.threads, s.classes)
         control.setting = InspectorSetting.of(inspector, s.runtime.threads)
         names = [camera.name for camera in cameras]
+        control.triggered_cameras = tuple(camera.name for camera in cameras if isinstance(camera, TriggeredCamera))
         if s.master_parts:
             MasterParts(s.master_parts, names, inspector.manifest.bundle_id, control, notify)
         sinks = [opened.enter_context(sink) for sink in s.outputs.open(names, notify, control)]

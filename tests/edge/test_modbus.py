@@ -46,7 +46,9 @@ from edge.outputs.modbus_map import OTHER_CLASS, UNKNOWN_CLASS
 from edge.outputs.modbus_server import MOST_CONNECTIONS
 from edge.result import Inspection, Provenance, Trigger, no_verdict, utc_now
 from edge.station.control import Control, Status
+from edge.station.file import Station
 from edge.station.master_parts import MasterPartEntry, MasterParts, MasterPartSettings
+from edge.station.run import run_station
 
 PARTS = 24
 CODES = {"good": GOOD, "defect": DEFECT, "no_verdict": NO_VERDICT}
@@ -239,6 +241,54 @@ def test_a_station_without_a_triggered_camera_misses_every_trigger() -> None:
         assert (seen(sink).trigger_ready, seen(sink).missed_acquisition) == (False, True)
 
 
+def test_no_trigger_is_taken_while_one_of_its_cameras_has_ended(start: Stations) -> None:
+    """What the other one says is half a verdict."""
+    station = start(cameras=2)
+    with Plc(station.port) as client:
+        client.set(TRIGGER_ENABLE)
+        client.part()
+        station.control.take_triggers("second", None)
+        assert not client.scan().trigger_ready
+        client.pulse(TRIGGER)
+        assert (client.scan().missed_acquisition, client.scan().system_busy) == (True, False)
+    assert len(station.kept.inspections) == 2
+    (notice,) = station.notices
+    assert "not ready (second takes no triggers: not open yet, or ended)" in notice
+
+
+@pytest.mark.parametrize("sink", [{"answer_within_s": 0.2}], indirect=True)
+def test_a_camera_that_ends_while_a_part_is_under_way_leaves_it_without_a_verdict(sink: ModbusSink) -> None:
+    sink._control.take_triggers("right", lambda asked: None)
+    pulse_trigger(sink)
+    sink._control.take_triggers("right", None)
+    sink.write(triggered(1, "good", "left"), None)
+    assert not seen(sink).results_valid
+    sleep(0.25)
+    assert (seen(sink).results_valid, seen(sink).no_verdict, seen(sink).passed) == (True, True, False)
+
+
+def test_a_camera_of_the_station_file_is_waited_for_before_it_first_takes_triggers(
+    bundle_dir: Path, good_dir: Path, defects_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen_by_run: list[Control] = []
+    monkeypatch.setattr("edge.station.run.run", lambda *given: seen_by_run.append(given[-1]))
+    cameras = [
+        {"source": str(good_dir), "name": "left", "trigger": {}},
+        {"source": str(defects_dir), "trigger": {}},
+        {"source": str(tmp_path), "name": "free", "watch": True},
+    ]
+    outputs = {"records": {"file": str(tmp_path / "records.jsonl")}}
+    run_station(Station.model_validate({"bundle": str(bundle_dir), "cameras": cameras, "outputs": outputs}))
+    (control,) = seen_by_run
+    assert control.triggered_cameras == ("left", str(defects_dir))
+    control.take_triggers("left", lambda asked: None)
+    with ModbusOutput(port=free_port()).open(["left", str(defects_dir)], [].append, control) as sink:
+        assert isinstance(sink, ModbusSink)
+        sink.came_round(Status("armed"))
+        pulse_trigger(sink)
+        assert (seen(sink).trigger_ready, seen(sink).missed_count) == (False, 1)
+
+
 # --- a loop that stalls or ends, a PLC that goes
 
 
@@ -306,6 +356,23 @@ def test_a_silent_plc_pauses_the_station_until_it_comes_back(start: Stations) ->
         client.pulse(SET_ONLINE)
         assert (client.scan().fault, client.scan().online) == (False, True)
     assert len([notice for notice in station.notices if "silent for 0.5 s" in notice]) == 1
+
+
+def test_a_notice_that_cannot_be_told_does_not_end_the_server() -> None:
+    """A station whose stderr is closed, and a stall that the server's own thread tells of."""
+
+    def fail(text: str) -> None:
+        raise BrokenPipeError(text)
+
+    output = ModbusOutput(port=free_port(), stall_after_s=0.3)
+    with output.open(["left"], fail, Control()) as sink, ModbusTcpClient("127.0.0.1", port=output.port) as client:
+        sink.came_round(Status("armed"))
+        sleep(0.7)
+        for _ in range(2):  # a trigger that is missed is told by the thread that answers
+            assert not client.write_register(0, TRIGGER_ENABLE | TRIGGER).isError()
+            client.write_register(0, CLEAR_ERROR)
+        stalled = Inputs(client.read_input_registers(0, count=74).registers)
+        assert (stalled.fault, stalled.missed_count) == (True, 2)
 
 
 # --- what the registers say
@@ -412,6 +479,18 @@ def test_coils_and_bits_and_registers_and_their_mirror_say_the_same(plc: tuple[P
     assert raw.read_coils(0, count=7).bits[:7] == [True] + [False] * 6
 
 
+def test_reading_back_commands_is_not_reading_the_result(sink: ModbusSink) -> None:
+    pulse_trigger(sink)
+    sink.write(triggered(1, "defect"), None)
+    with ModbusTcpClient("127.0.0.1", port=sink._settings.port) as client:
+        assert client.read_holding_registers(0, count=17).registers == [TRIGGER_ENABLE, *([0] * 16)]
+        client.write_register(0, TRIGGER_ENABLE | RESULTS_ACK)
+        client.write_register(0, TRIGGER_ENABLE)
+        assert Inputs(client.read_holding_registers(100, count=74).registers).results_waiting == 1
+        client.write_register(0, TRIGGER_ENABLE | RESULTS_ACK)
+        assert Inputs(client.read_input_registers(0, count=74).registers).results_waiting == 0
+
+
 def test_what_is_not_in_the_map_is_refused(plc: tuple[PlcStation, Plc]) -> None:
     _, client = plc
     raw = client.client
@@ -448,6 +527,7 @@ def test_a_request_never_sees_a_half_of_two_results(sink: ModbusSink) -> None:
         pulse_trigger(sink)
         sink.write(triggered(trigger_id, "good" if trigger_id % 2 else "defect"), None)
         sleep(0.0005)
+        seen(sink)  # what nobody has read cannot be acknowledged
         sink.write_holdings([TRIGGER_ENABLE | RESULTS_ACK, *([0] * 16)])
         sink.write_holdings([TRIGGER_ENABLE, *([0] * 16)])
     ended.set()

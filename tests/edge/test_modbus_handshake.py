@@ -98,6 +98,7 @@ def test_a_part_goes_through_step_by_step(line: Line) -> None:
 def test_a_result_waits_until_the_acknowledgement_of_the_one_before_is_taken_back(line: Line) -> None:
     line.part()
     line.part("defect")
+    assert line.seen.results_valid
     line.plc(results_ack=True)
     assert (line.seen.result, line.seen.results_waiting) == (None, 1)
     line.plc(results_ack=False)
@@ -110,6 +111,15 @@ def test_an_acknowledgement_of_nothing_takes_nothing(line: Line) -> None:
     assert (line.seen.result, line.seen.results_waiting) == (None, 1)
     line.plc(results_ack=False)
     assert line.seen.results_valid
+
+
+def test_an_acknowledgement_of_a_result_that_was_not_read_takes_nothing(line: Line) -> None:
+    line.part("defect")
+    line.plc(results_ack=True)
+    assert (line.seen.result, line.seen.results_waiting) == (None, 1)
+    line.plc(results_ack=False)
+    assert line.acknowledge().verdict == "defect"
+    assert line.seen.results_waiting == 0
 
 
 def test_a_result_may_come_while_the_trigger_is_still_up(line: Line) -> None:
@@ -169,10 +179,11 @@ def test_the_worst_of_several_is_the_one_that_is_furthest_above_its_threshold() 
     [
         (Around(is_armed=False), {}, "the station is paused"),
         (Around(takes_triggers=False), {}, "no camera takes triggers"),
+        (Around(silent_cameras=("left",)), {}, "left takes no triggers: not open yet, or ended"),
         (AROUND, {"trigger_enable": False}, "trigger_enable is not set"),
         (AROUND, {"set_offline": True}, "set offline with it"),
     ],
-    ids=["paused", "no camera", "not enabled", "set offline with it"],
+    ids=["paused", "no camera", "one of two cameras", "not enabled", "set offline with it"],
 )
 def test_a_trigger_while_not_ready_is_missed_and_stays_so_until_it_is_cleared(
     line: Line, around: Around, bits: dict[str, bool], why: str
@@ -275,6 +286,19 @@ def test_an_acknowledgement_during_a_stall_takes_no_later_result(line: Line) -> 
     line.plc(results_ack=False)
     line.part("defect")
     assert line.acknowledge().trigger_id == 2
+
+
+def test_an_acknowledgement_of_a_result_from_before_a_stall_takes_no_later_one(line: Line) -> None:
+    """The PLC read the good one; before its acknowledgement comes, that is void and a defect waits."""
+    line.part("good")
+    assert line.seen.results_valid
+    line.now_s += 2
+    line.round()
+    line.part("defect")
+    line.plc(results_ack=True)
+    assert (line.seen.result, line.seen.results_waiting) == (None, 1)
+    line.plc(results_ack=False)
+    assert line.acknowledge().verdict == "defect"
 
 
 def test_the_heartbeat_follows_the_rounds_and_nothing_else(line: Line) -> None:
