@@ -25,7 +25,8 @@ class Due:
 class Frame:
     """One picture. frame_bgr: (H, W, 3) uint8. dropped_before: frames skipped since the one handed over before it.
 
-    due: of a triggered camera.
+    lost_before: how many of those the device or its driver lost; the others arrived and found no room. due: of a
+    triggered camera.
     """
 
     frame_bgr: FrameBgr
@@ -33,6 +34,7 @@ class Frame:
     dropped_before: int = 0
     grabbed_at_s: float = field(default_factory=monotonic)
     due: Due | None = None
+    lost_before: int = 0
 
 
 @dataclass(frozen=True)

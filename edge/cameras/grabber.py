@@ -39,7 +39,7 @@ class Grabber(threading.Thread):
         self.was_well = False
         self._source, self._open_capture, self._keep, self._well = name, open_capture, keep, well
         self._next_id = first_frame_id
-        self._dropped = 0
+        self._dropped = self._lost = 0  # since the last frame that waits; those lost are among those dropped
         self._waiting: deque[Frame] = deque()  # at most `keep`
         self._alive_at_s = monotonic()
         self._abandoned = False
@@ -105,16 +105,17 @@ class Grabber(threading.Thread):
         self._is_well()
         with self._changed:
             self._next_id += lost
-            self._dropped += lost
+            self._dropped, self._lost = self._dropped + lost, self._lost + lost
             provenance = Provenance(self._source, self._next_id, utc_now(), device=device)
             self._next_id += 1
             if self._keep == 1 and self._waiting:
-                self._dropped += 1 + self._waiting.pop().dropped_before
+                older = self._waiting.pop()
+                self._dropped, self._lost = self._dropped + 1 + older.dropped_before, self._lost + older.lost_before
             if len(self._waiting) >= self._keep:
                 self._dropped += 1
                 return
-            self._waiting.append(Frame(frame_bgr, provenance, self._dropped))
-            self._dropped = 0
+            self._waiting.append(Frame(frame_bgr, provenance, self._dropped, lost_before=self._lost))
+            self._dropped = self._lost = 0
             self._changed.notify()
 
     def _is_well(self) -> None:

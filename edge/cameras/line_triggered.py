@@ -51,9 +51,10 @@ class LineTriggeredCamera(WrappedCamera):
         number = device.frame_id if device else None
         gap = number - self._device_id - 1 if number is not None and self._device_id is not None else 0
         self._device_id = number
-        lost = 0 if reconnected else max(0, gap - frame.dropped_before)
+        overruns = frame.dropped_before - frame.lost_before
+        lost = frame.lost_before if reconnected else max(frame.lost_before, gap - overruns)
         full = f"overrun: {self._settings.queue} pictures were waiting already"
-        reasons = [*repeat("camera lost: its picture never arrived", lost), *repeat(full, frame.dropped_before)]
+        reasons = [*repeat("camera lost: its picture never arrived", lost), *repeat(full, overruns)]
         for reason in reasons:
             yield self._nothing(frame.provenance, reason)
 
