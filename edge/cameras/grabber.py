@@ -70,14 +70,27 @@ class Grabber(threading.Thread):
             self._close(reason)
 
     def next(self, patience_s: float, stop: threading.Event) -> Frame | None:
-        """Wait for a frame not handed over yet; None after a failure, `stop`, or no sign of life for `patience_s`."""
+        """Wait for a frame not handed over yet; None after a failure, `stop`, or no sign of life for `patience_s`.
+
+        After a stop a queue is handed over to its end: each frame in it is a part. Of 1 the newest is nobody's.
+        """
         begun_s = monotonic()
         with self._changed:
             while not self._waiting and self.failure is None and not stop.is_set():
                 if monotonic() > max(begun_s, self._alive_at_s) + patience_s:
                     break
                 self._changed.wait(POLL_S)
-            return self._waiting.popleft() if self._waiting and not stop.is_set() else None
+            self._abandoned = self._abandoned or stop.is_set()  # what comes after a stop is no part any more
+            return self._waiting.popleft() if self._waiting and (self._keep > 1 or not stop.is_set()) else None
+
+    def take_skipped(self) -> tuple[int, int]:
+        """Frames dropped since the last one handed over, with no later one to say so; and how many of them were lost.
+
+        For the end of a connection, with nothing waiting.
+        """
+        with self._changed:
+            skipped, self._dropped, self._lost = (self._dropped, self._lost), 0, 0
+            return skipped
 
     def fire(self) -> bool:
         """Trigger the device by software; False when it is not open, cannot, or is being closed."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import repeat
 
 from edge.cameras.frames import Camera, Due, Frame, Frames, NoFrame, WrappedCamera
+from edge.cameras.live import skipped_reasons
 from edge.cameras.triggered import TriggerSettings
 from edge.notify import Notify
 from edge.result import Provenance
@@ -18,7 +18,8 @@ class LineTriggeredCamera(WrappedCamera):
     """`camera` sends one picture a part, each handed over in order.
 
     A picture that had no place in the queue is an overrun, one that the camera numbered and nobody received is lost:
-    each has a `NoFrame` of its own, before the picture that came after it.
+    each has a `NoFrame` of its own, before the picture that came after it. Pictures that wait when the station is told
+    to stop have one too.
     """
 
     is_triggered = True
@@ -38,7 +39,7 @@ class LineTriggeredCamera(WrappedCamera):
                     self._notify(f"{self.name}: the camera is back")
                 is_lost, reconnected = False, is_lost
                 yield from self._skipped(item, reconnected)
-                yield self._part(item)
+                yield self._part(item, stop)
             elif item.lost:
                 is_lost = True
                 self._notify(f"{self.name}: {item.reason}; trying to reconnect")
@@ -53,12 +54,12 @@ class LineTriggeredCamera(WrappedCamera):
         self._device_id = number
         overruns = frame.dropped_before - frame.lost_before
         lost = frame.lost_before if reconnected else max(frame.lost_before, gap - overruns)
-        full = f"overrun: {self._settings.queue} pictures were waiting already"
-        reasons = [*repeat("camera lost: its picture never arrived", lost), *repeat(full, overruns)]
-        for reason in reasons:
+        for reason in skipped_reasons(lost + overruns, lost, self._settings.queue):
             yield self._nothing(frame.provenance, reason)
 
-    def _part(self, frame: Frame) -> Frame | NoFrame:
+    def _part(self, frame: Frame, stop: threading.Event) -> Frame | NoFrame:
+        if stop.is_set():
+            return self._nothing(frame.provenance, "stopped")
         if not self._control.inspects(self.name, frame.grabbed_at_s):
             return self._nothing(frame.provenance, f"paused: {self._control.status.reason}")
         due = Due(frame.grabbed_at_s, frame.grabbed_at_s + self._settings.deadline_s)

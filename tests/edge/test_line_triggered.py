@@ -102,3 +102,38 @@ def test_losses_and_overruns_are_told_apart() -> None:
     device.send(10)
     assert reasons(taker.take(5)) == [LOST, LOST, FULL, FULL, "picture"]
     taker.rest()
+
+
+# --- what ends a connection
+
+
+def test_pictures_that_wait_when_the_station_stops_have_their_records() -> None:
+    device = LineDevice(1)
+    taker = Taker(device)
+    taker.take(1)
+    device.send(2, 3, 4)
+    wait_for(device.read_all.is_set)
+    assert reasons(taker.rest()) == ["stopped"] * 3
+
+
+def test_overruns_without_a_picture_after_them_have_their_records_at_a_stop() -> None:
+    device = LineDevice(1)
+    taker = Taker(device)
+    taker.take(1)
+    device.send(2, 3, 4, 5, 6, 7)
+    wait_for(device.read_all.is_set)
+    items = taker.rest()
+    assert reasons(items) == ["stopped"] * 4 + [FULL] * 2
+    assert [item.provenance.frame_id for item in items] == [1, 2, 3, 4, 5, 6]
+
+
+def test_overruns_before_a_loss_have_their_records() -> None:
+    device, second = LineDevice(1), LineDevice(1)
+    taker = Taker(device, second)
+    taker.take(1)
+    device.send(2, 3, 4, 5, 6, 7)
+    wait_for(device.read_all.is_set)
+    device.die()
+    assert reasons(taker.take(7)) == ["picture"] * 4 + [FULL] * 2 + ["picture"]
+    assert [note.rpartition(": ")[2] for note in taker.notes][-1] == "the camera is back"
+    taker.rest()
