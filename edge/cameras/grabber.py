@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from edge.cameras.device import Capture, DeviceCapture, DeviceRefusal
+from edge.cameras.device import LONGEST_GAP, Capture, DeviceCapture, DeviceRefusal
 from edge.cameras.frames import Frame
 from edge.errors import CameraError
 from edge.pictures import FrameBgr
@@ -115,6 +115,7 @@ class Grabber(threading.Thread):
         lost = 0
         if isinstance(capture, DeviceCapture):
             device, lost = capture.device, capture.lost_frames
+            lost = lost if lost <= LONGEST_GAP else 1  # the numbering jumped: nobody knows how many, or whether any
         self._is_well()
         with self._changed:
             self._next_id += lost

@@ -137,3 +137,28 @@ def test_overruns_before_a_loss_have_their_records() -> None:
     assert reasons(taker.take(7)) == ["picture"] * 4 + [FULL] * 2 + ["picture"]
     assert [note.rpartition(": ")[2] for note in taker.notes][-1] == "the camera is back"
     taker.rest()
+
+
+# --- a camera that was reset, and the moment of a part
+
+
+def test_numbers_that_jump_ahead_are_one_record_and_a_message() -> None:
+    for knows_losses in (True, False):
+        taker = Taker(LineDevice(1, 2**63, 2**63 + 1, knows_losses=knows_losses))
+        assert reasons(taker.take(4)) == ["picture", LOST, "picture", "picture"]
+        (note,) = taker.notes
+        assert f"numbering jumped by {2**63 - 1} to {2**63}" in note
+        taker.rest()
+
+
+def test_parts_without_a_picture_are_due_when_the_picture_after_them_is() -> None:
+    device = LineDevice(1)
+    taker = Taker(device)
+    taker.take(1)
+    device.send(4, 5)
+    wait_for(device.read_all.is_set)
+    *lost, picture = taker.take(3)
+    assert {item.due for item in lost} == {picture.due} != {None}
+    (waiting,) = taker.rest()
+    assert waiting.due and picture.due and waiting.due.asked_at_s >= picture.due.asked_at_s
+    assert waiting.due.deadline_at_s - waiting.due.asked_at_s == 1.0
