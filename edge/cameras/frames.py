@@ -54,12 +54,14 @@ class Camera(ABC):
     """A source of frames. `with` it; `name` is safe to show, `reconnects` counts how often it came back.
 
     is_live: sends at its own pace, so that of two frames that wait the older one is dropped. is_triggered: gives one
-    item for each trigger. trouble: why it gives nothing at present, from any thread; None while it is well.
+    item for each trigger. is_sporadic: parts come when they come, so that silence is no fault. trouble: why it gives
+    nothing at present, from any thread; None while it is well.
     """
 
     name: str
     is_live: bool = False
     is_triggered: bool = False
+    is_sporadic: bool = False
     reconnects: int = 0
     trouble: str | None = None
 
@@ -84,7 +86,9 @@ class Camera(ABC):
 
 
 class WrappedCamera(Camera):
-    """Another way to ask `camera`: it has that one's name, trouble and reconnects, and closes it."""
+    """`camera`, asked part by part: it has that one's name, trouble and reconnects, and closes it."""
+
+    is_sporadic = True
 
     def __init__(self, camera: Camera) -> None:
         self.name, self._camera = camera.name, camera
