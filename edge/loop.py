@@ -50,6 +50,7 @@ def run(
     control: says whether to inspect; while it is paused the pictures of live cameras are shown and not judged.
     """
     manager, control = manager or ServiceManager(), control or Control()
+    control.sporadic = frozenset(camera.name for camera in cameras if camera.is_sporadic)
     tallies = [Tally(camera, notify, control) for camera in cameras]
     every_sink = EverySink(sinks, notify)
     line = _Line(inspector, every_sink, tallies, watches, control, always_type, _ClassWatch(inspector, notify))
@@ -144,13 +145,18 @@ class _Rounds:
         if now_s - self._last_s < ROUND_S:
             return
         self._last_s = now_s
-        if not self._control.is_armed or self._control.takes_triggers:
+        if not self._control.is_armed or self._may_be_silent:
             self._manager.is_ready(in_words(self._tallies))  # no record may come for hours
         if self._control.master_parts:
             self._control.master_parts.came_round()
         for tally in self._tallies:
             tally.tell_trouble()
         self._sink.came_round(self._control.status)
+
+    @property
+    def _may_be_silent(self) -> bool:
+        """Whether no camera that goes on is bound to give a record soon; the first record tells all the same."""
+        return all(tally.camera.is_sporadic or tally.has_ended for tally in self._tallies)
 
 
 class _ClassWatch:

@@ -13,6 +13,7 @@ from edge.result import Device
 from edge.station.parts import StationPart, StationPath
 
 SOFTWARE = "software"  # the trigger source that `fire` triggers; any other name is a line of the camera
+LONGEST_GAP = 1000  # so many frames at most are lost at once; a number further on is no count of anything
 Whole = Annotated[int, pydantic.Field(ge=0, le=65_535)]
 
 

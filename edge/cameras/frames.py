@@ -25,7 +25,8 @@ class Due:
 class Frame:
     """One picture. frame_bgr: (H, W, 3) uint8. dropped_before: frames skipped since the one handed over before it.
 
-    due: of a triggered camera.
+    lost_before: how many of those the device or its driver lost; the others arrived and found no room. due: of a
+    triggered camera.
     """
 
     frame_bgr: FrameBgr
@@ -33,6 +34,7 @@ class Frame:
     dropped_before: int = 0
     grabbed_at_s: float = field(default_factory=monotonic)
     due: Due | None = None
+    lost_before: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Camera(ABC):
     """A source of frames. `with` it; `name` is safe to show, `reconnects` counts how often it came back.
 
     is_live: sends at its own pace, so that of two frames that wait the older one is dropped. is_triggered: gives one
-    item for each trigger. trouble: why it gives nothing at present, from any thread; None while it is well.
+    item for each trigger. is_sporadic: parts come when they come, so that silence is no fault. trouble: why it gives
+    nothing at present, from any thread; None while it is well.
     """
 
     name: str
     is_live: bool = False
     is_triggered: bool = False
+    is_sporadic: bool = False
     reconnects: int = 0
     trouble: str | None = None
 
@@ -82,7 +86,9 @@ class Camera(ABC):
 
 
 class WrappedCamera(Camera):
-    """Another way to ask `camera`: it has that one's name, trouble and reconnects, and closes it."""
+    """`camera`, asked part by part: it has that one's name, trouble and reconnects, and closes it."""
+
+    is_sporadic = True
 
     def __init__(self, camera: Camera) -> None:
         self.name, self._camera = camera.name, camera

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from edge.cameras.device import Capture, DeviceCapture, DeviceRefusal
+from edge.cameras.device import LONGEST_GAP, Capture, DeviceCapture, DeviceRefusal
 from edge.cameras.frames import Frame
 from edge.errors import CameraError
 from edge.pictures import FrameBgr
@@ -39,7 +39,7 @@ class Grabber(threading.Thread):
         self.was_well = False
         self._source, self._open_capture, self._keep, self._well = name, open_capture, keep, well
         self._next_id = first_frame_id
-        self._dropped = 0
+        self._dropped = self._lost = 0  # since the last frame that waits; those lost are among those dropped
         self._waiting: deque[Frame] = deque()  # at most `keep`
         self._alive_at_s = monotonic()
         self._abandoned = False
@@ -70,14 +70,27 @@ class Grabber(threading.Thread):
             self._close(reason)
 
     def next(self, patience_s: float, stop: threading.Event) -> Frame | None:
-        """Wait for a frame not handed over yet; None after a failure, `stop`, or no sign of life for `patience_s`."""
+        """Wait for a frame not handed over yet; None after a failure, `stop`, or no sign of life for `patience_s`.
+
+        After a stop a queue is handed over to its end: each frame in it is a part. Of 1 the newest is nobody's.
+        """
         begun_s = monotonic()
         with self._changed:
             while not self._waiting and self.failure is None and not stop.is_set():
                 if monotonic() > max(begun_s, self._alive_at_s) + patience_s:
                     break
                 self._changed.wait(POLL_S)
-            return self._waiting.popleft() if self._waiting and not stop.is_set() else None
+            self._abandoned = self._abandoned or stop.is_set()  # what comes after a stop is no part any more
+            return self._waiting.popleft() if self._waiting and (self._keep > 1 or not stop.is_set()) else None
+
+    def take_skipped(self) -> tuple[int, int]:
+        """Frames dropped since the last one handed over, with no later one to say so; and how many of them were lost.
+
+        For the end of a connection, with nothing waiting.
+        """
+        with self._changed:
+            skipped, self._dropped, self._lost = (self._dropped, self._lost), 0, 0
+            return skipped
 
     def fire(self) -> bool:
         """Trigger the device by software; False when it is not open, cannot, or is being closed."""
@@ -102,19 +115,21 @@ class Grabber(threading.Thread):
         lost = 0
         if isinstance(capture, DeviceCapture):
             device, lost = capture.device, capture.lost_frames
+            lost = lost if lost <= LONGEST_GAP else 1  # the numbering jumped: nobody knows how many, or whether any
         self._is_well()
         with self._changed:
             self._next_id += lost
-            self._dropped += lost
+            self._dropped, self._lost = self._dropped + lost, self._lost + lost
             provenance = Provenance(self._source, self._next_id, utc_now(), device=device)
             self._next_id += 1
             if self._keep == 1 and self._waiting:
-                self._dropped += 1 + self._waiting.pop().dropped_before
+                older = self._waiting.pop()
+                self._dropped, self._lost = self._dropped + 1 + older.dropped_before, self._lost + older.lost_before
             if len(self._waiting) >= self._keep:
                 self._dropped += 1
                 return
-            self._waiting.append(Frame(frame_bgr, provenance, self._dropped))
-            self._dropped = 0
+            self._waiting.append(Frame(frame_bgr, provenance, self._dropped, lost_before=self._lost))
+            self._dropped = self._lost = 0
             self._changed.notify()
 
     def _is_well(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from time import monotonic
 
 from edge.cameras.address import redacted
@@ -26,7 +26,8 @@ class LiveCamera(Camera):
     lost_after_s: without a sign of life for so long (twice that while it opens) the camera is lost: one NoFrame, then
     it is opened again and again, with a growing and jittered pause. wait_for_camera: so it is from the start; otherwise
     a camera that gives no first frame is a CameraError, and one that is there and refuses its settings always is.
-    keep: frames that may wait for the consumer; more than one: nothing is replaced, every frame comes in order.
+    keep: frames that may wait for the consumer; more than one: nothing is replaced, every frame comes in order, after a
+    stop too, and those skipped last before a loss or a stop are a NoFrame each.
     """
 
     is_live = True
@@ -52,6 +53,7 @@ class LiveCamera(Camera):
         while not stop.is_set():
             grabber = self._connect()
             reason = yield from self._frames_of(grabber, stop)
+            yield from self._skipped(grabber)
             if reason is None:
                 return
             failures = 0 if grabber.was_well else failures
@@ -100,6 +102,12 @@ class LiveCamera(Camera):
             grabber.abandon()
         return None if stop.is_set() else grabber.failure or f"no frame for {patience_s:g} s"
 
+    def _skipped(self, grabber: Grabber) -> Iterator[NoFrame]:
+        """Frames that were dropped with none after them. Of one that may wait, the newest is always handed over."""
+        dropped, lost = grabber.take_skipped()
+        for reason in skipped_reasons(dropped, lost, self._keep):
+            yield NoFrame(Provenance(self.name, self._take_id(), utc_now()), reason)
+
     def _is_well(self) -> None:
         """Called by a grabber's thread at its first sign of life."""
         self.reconnects += self._was_lost
@@ -117,6 +125,12 @@ class LiveCamera(Camera):
     def _take_id(self) -> int:
         self._next_frame_id += 1
         return self._next_frame_id - 1
+
+
+def skipped_reasons(dropped: int, lost: int, keep: int) -> list[str]:
+    """Why each of `dropped` frames, `lost` of them in transport, is not handed over; keep: how many may wait."""
+    never, full = "camera lost: its picture never arrived", f"overrun: {keep} pictures were waiting already"
+    return [never] * lost + [full] * (dropped - lost)
 
 
 def back_off_s(failures: int) -> float:

@@ -52,6 +52,8 @@ class WatchedFolder(Camera):
     the same name is no new one, unless it was seen to be away in between.
     """
 
+    is_sporadic = True
+
     def __init__(
         self, folder: Path, lost_after_s: float, wait_for_camera: bool = False, with_existing: bool = False
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -44,19 +44,18 @@ class Health:
         now_s = self._clock()
         return {name: None if one is None else max(0.0, now_s - one.at_s) for name, one in last.items()}
 
-    def report(
-        self, status: Status | None = None, triggered: Collection[str] = (), loop_age_s: float = 0.0
-    ) -> dict[str, Any]:
+    def report(self, status: Status | None = None, loop_age_s: float = 0.0) -> dict[str, Any]:
         """`state` (`ok`, or what is wrong first), `reason` (None when ok) and `cameras`, ready for JSON.
 
-        triggered: cameras that have no records while nobody triggers, and are well as long as they have no trouble.
-        loop_age_s: since the loop that inspects came round.
+        Cameras that `status` calls sporadic have no records while no part comes, and are well as long as they have no
+        trouble. loop_age_s: since the loop that inspects came round.
         """
         with self._lock:
             last = dict(self._last)
         now_s, troubles = self._clock(), status.cameras if status else {}
+        sporadic = status.sporadic if status else frozenset()
         cameras = {
-            name: self._of_triggered(one, now_s, troubles.get(name)) if name in triggered else self._of(one, now_s)
+            name: self._of_sporadic(one, now_s, troubles.get(name)) if name in sporadic else self._of(one, now_s)
             for name, one in last.items()
         }
         troubled = {name: camera for name, camera in cameras.items() if camera["state"] != OK}
@@ -79,7 +78,7 @@ class Health:
             state, reason = "stale", f"no record for {age_s:.1f} s, more than {self._stale_after_s:g} s"
         return {"state": state, "reason": reason, "age_s": round(age_s, 3), "verdict": last.verdict}
 
-    def _of_triggered(self, last: _Last | None, now_s: float, trouble: str | None) -> dict[str, Any]:
+    def _of_sporadic(self, last: _Last | None, now_s: float, trouble: str | None) -> dict[str, Any]:
         camera = self._of(last, now_s)
         if trouble:
             return {**camera, "state": "fault", "reason": trouble}

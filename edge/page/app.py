@@ -107,7 +107,7 @@ class PageApp:
     async def health(self, request: Request) -> Response:
         """200 or 503, and why."""
         r = self._rooms
-        report = r.health.report(r.control.status, r.control.takes_triggers, r.line.loop_age_s)
+        report = r.health.report(r.control.status, r.line.loop_age_s)
         return _Json(report, 200 if report["state"] == OK else 503)
 
     async def login(self, request: Request) -> Response:

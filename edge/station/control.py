@@ -26,13 +26,14 @@ class Status:
     """How the station is. `fault`: it would inspect, but a camera gives nothing that could be judged.
 
     reason: why it is not armed, None when it is. cameras: what is wrong with each, None when nothing is. reconnects:
-    how often each came back.
+    how often each came back. sporadic: cameras whose parts come when they come, so that silence is no fault.
     """
 
     state: StateName
     reason: str | None = None
     cameras: Mapping[str, str | None] = field(default_factory=dict)
     reconnects: Mapping[str, int] = field(default_factory=dict)
+    sporadic: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ class Control:
     station: what the station is called. master_parts: those that must be shown before it may be armed.
     triggered_cameras: those that triggers are for; one that takes none, see `takes_triggers`, has not opened or has
     ended.
+    sporadic: as in `Status`; the loop says so.
     """
 
     def __init__(self, setting: InspectorSetting | None = None, station: str | None = None) -> None:
         self.setting, self.station = setting, station
         self.master_parts: MasterParts | None = None
         self.triggered_cameras: tuple[str, ...] = ()  # from the station file; others are added as they take triggers
+        self.sporadic: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self._paused_by: str | None = None
         self._paused_because: str | None = None
@@ -160,9 +163,9 @@ class Control:
         with self._lock:
             paused, cameras, reconnects = self._paused_because, dict(self._cameras), dict(self._reconnects)
         if paused is not None:
-            return Status("paused", paused, cameras, reconnects)
+            return Status("paused", paused, cameras, reconnects, self.sporadic)
         troubled = "; ".join(f"{name}: {trouble}" for name, trouble in cameras.items() if trouble)
-        return Status("fault" if troubled else "armed", troubled or None, cameras, reconnects)
+        return Status("fault" if troubled else "armed", troubled or None, cameras, reconnects, self.sporadic)
 
     def _no_taker(self, camera: str | None) -> str:
         if not self._takers:

@@ -165,18 +165,21 @@ def test_health_follows_the_last_verdict_of_every_camera() -> None:
     assert seen.ages_s() == {"left": 0.0, "right": 1.0}
 
 
-def test_a_camera_that_waits_for_triggers_is_well_without_records() -> None:
+def test_a_camera_whose_parts_come_when_they_come_is_well_without_records() -> None:
+    def armed(*sporadic: str) -> Status:
+        return Status("armed", sporadic=frozenset(sporadic))
+
     now_s = [100.0]
     seen = Health(CAMERAS, 10.0, lambda: now_s[0])
     seen.note(an_inspection(0, "good", "left"))
-    assert seen.report(Status("armed"), ["right"])["state"] == "ok"
+    assert seen.report(armed("right"))["state"] == "ok"
     now_s[0] += 11.0
-    assert seen.report(Status("armed"), CAMERAS)["state"] == "ok"
-    assert seen.report(Status("armed"), ["right"])["state"] == "stale"
-    lost = Status("fault", "right: camera lost", {"right": "camera lost"})
-    assert seen.report(lost, CAMERAS)["reason"] == "right: camera lost"
+    assert seen.report(armed(*CAMERAS))["state"] == "ok"
+    assert seen.report(armed("right"))["state"] == "stale"
+    lost = Status("fault", "right: camera lost", {"right": "camera lost"}, sporadic=frozenset(CAMERAS))
+    assert seen.report(lost)["reason"] == "right: camera lost"
     seen.note(an_inspection(0, "no_verdict", "left"))
-    assert seen.report(Status("armed"), CAMERAS)["state"] == "no_verdict"
+    assert seen.report(armed(*CAMERAS))["state"] == "no_verdict"
 
 
 def test_a_station_that_is_paused_or_stands_still_is_not_healthy() -> None:

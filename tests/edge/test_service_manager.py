@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
@@ -25,9 +25,12 @@ from notify_socket import NotifySocket
 
 from edge.cameras.feeds import in_turns
 from edge.cameras.frames import Camera, Frame, Frames
+from edge.cameras.line_triggered import LineTriggeredCamera
 from edge.cameras.triggered import TriggeredCamera, TriggerSettings
+from edge.cameras.watched_folder import WatchedFolder
 from edge.inspector import Inspector
 from edge.loop import run
+from edge.outputs.health import Health
 from edge.pictures import read_picture
 from edge.result import Provenance, utc_now
 from edge.station.control import Control
@@ -170,22 +173,58 @@ def test_a_loop_that_hangs_starves_the_watchdog(systemd: NotifySocket) -> None:
         assert systemd.count("WATCHDOG=1") == 3
 
 
-@pytest.mark.parametrize("is_paused", [True, False])
-def test_a_station_that_waits_for_triggers_or_is_paused_is_ready_without_a_record(
-    systemd: NotifySocket, bundle_dir: Path, is_paused: bool
-) -> None:
-    control, stop = Control(), threading.Event()
-    if is_paused:
-        control.pause("start")
-    camera = Silent() if is_paused else TriggeredCamera(Silent(), TriggerSettings(), control, pytest.fail)
+@contextmanager
+def station_of(cameras: list[Camera], systemd: NotifySocket, bundle_dir: Path, control: Control) -> Iterator[Health]:
+    """A loop that runs meanwhile, and what is known of its cameras' health."""
+    stop, health = threading.Event(), Health([camera.name for camera in cameras], 10.0)
     manager = ServiceManager(systemd.address, notify=pytest.fail)
-    options = {"stop": stop, "manager": manager, "control": control}
-    thread = threading.Thread(target=run, args=([camera], Inspector.load(bundle_dir), []), kwargs=options)
+    options = {"stop": stop, "manager": manager, "control": control, "notify": lambda text: None}
+    thread = threading.Thread(target=run, args=(cameras, Inspector.load(bundle_dir), []), kwargs=options)
     thread.start()
-    wait_for(lambda: systemd.told, timeout_s=5)
-    stop.set()
-    thread.join(5)
-    assert systemd.told[0].startswith("READY=1")
+    try:
+        yield health
+    finally:
+        stop.set()
+        thread.join(5)
+
+
+SPORADIC: dict[str, Callable[[Control, Path], Camera]] = {
+    "software": lambda control, folder: TriggeredCamera(Silent(), TriggerSettings(), control, pytest.fail),
+    "line": lambda control, folder: LineTriggeredCamera(
+        Silent(), TriggerSettings(by="camera", line="Line1"), control, pytest.fail
+    ),
+    "watched": lambda control, folder: WatchedFolder(folder, 5.0),
+}
+
+
+@pytest.mark.parametrize("kind", SPORADIC)
+def test_a_station_whose_parts_come_when_they_come_is_ready_and_well_without_a_record(
+    systemd: NotifySocket, bundle_dir: Path, tmp_path: Path, kind: str
+) -> None:
+    (folder := tmp_path / "watched").mkdir()
+    control = Control()
+    with station_of([SPORADIC[kind](control, folder)], systemd, bundle_dir, control) as health:
+        wait_for(lambda: systemd.told, timeout_s=5)
+        assert systemd.told[0].startswith("READY=1")
+        assert health.report(control.status)["state"] == "ok"
+
+
+def test_a_paused_station_is_ready_without_a_record(systemd: NotifySocket, bundle_dir: Path) -> None:
+    control = Control()
+    control.pause("start")
+    with station_of([Silent()], systemd, bundle_dir, control):
+        wait_for(lambda: systemd.told, timeout_s=5)
+        assert systemd.told[0].startswith("READY=1")
+
+
+def test_a_camera_that_should_send_and_does_not_keeps_the_station_from_being_ready(
+    systemd: NotifySocket, bundle_dir: Path, tmp_path: Path
+) -> None:
+    control = Control()
+    with station_of([Silent(), WatchedFolder(tmp_path, 5.0)], systemd, bundle_dir, control) as health:
+        sleep(1.0)
+        assert systemd.told == []
+        assert health.report(control.status)["reason"] == "silent: no record yet"
 
 
 # --- a real station
