@@ -109,26 +109,31 @@ class _Line:
         """One item becomes one record in every sink."""
         self.classes.refresh()
         judged = judge(item, self.inspector, self.always_type, self.watches[number] if self.watches else None)
-        if isinstance(item, Frame):
-            judged = self._as_master_part(number, item, judged)
+        judged = self._as_master_part(number, item, judged)
         self.sink.write(judged.inspection, item.frame_bgr if isinstance(item, Frame) else None, judged.heat_map)
         self.tallies[number].add(item, judged)
 
     def inspects(self, number: int, frame: Frame) -> bool:
         """Whether this picture is to be judged."""
-        is_live = self.tallies[number].camera.is_live
-        return self.control.inspects(frame.provenance.source, frame.grabbed_at_s if is_live else None)
+        return self.control.inspects(frame.provenance.source, self._grabbed_at_s(number, frame))
 
     def show(self, number: int, frame: Frame) -> None:
         """While the station is paused the picture goes to those who look, and nowhere else."""
         self.tallies[number].see(frame)
         self.sink.see(frame.provenance.source, frame.frame_bgr)
 
-    def _as_master_part(self, number: int, frame: Frame, judged: Judged) -> Judged:
-        camera, masters = frame.provenance.source, self.control.master_parts
-        if masters and not self.control.is_armed and self.inspects(number, frame):
-            return replace(judged, inspection=masters.judged(camera, judged.inspection))
-        return judged
+    def _as_master_part(self, number: int, item: Frame | NoFrame, judged: Judged) -> Judged:
+        masters = self.control.master_parts
+        if masters is None or (isinstance(item, NoFrame) and item.due is None):  # it answers no announcement
+            return judged
+        camera, grabbed_at_s = item.provenance.source, self._grabbed_at_s(number, item)
+        return replace(judged, inspection=masters.judged(camera, judged.inspection, grabbed_at_s))
+
+    def _grabbed_at_s(self, number: int, item: Frame | NoFrame) -> float | None:
+        """When the picture was taken; None for a file, which is read ahead and shows what comes next."""
+        if isinstance(item, Frame) and (item.due or self.tallies[number].camera.is_live):
+            return item.grabbed_at_s
+        return None
 
 
 class _Rounds:

@@ -6,7 +6,8 @@ Whoever takes wishes (the page, MQTT, a PLC, a sensor) calls `arm`, `pause` or `
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import TYPE_CHECKING, Literal
@@ -72,15 +73,17 @@ class Control:
 
     def arm(self, by: str) -> None:
         """Inspect from the next frame on. ControlError when something must be done first. by: who asks."""
-        if self.master_parts and (refusal := self.master_parts.refusal()):
-            raise ControlError(f"not armed: {refusal}")
-        with self._lock:
+        with self.master_parts.arming() if self.master_parts else nullcontext(), self._lock:
             self._paused_by = self._paused_because = None
 
-    def pause(self, by: str, reason: str | None = None) -> None:
-        """Inspect nothing until `arm`. A trigger gets its record all the same, without a verdict."""
+    def pause(self, by: str, reason: str | None = None, only_if: Container[str | None] | None = None) -> None:
+        """Inspect nothing until `arm`. A trigger gets its record all the same, without a verdict.
+
+        only_if: do nothing unless one of these has paused it; None among them stands for an armed station.
+        """
         with self._lock:
-            self._paused_by, self._paused_because = by, reason or f"paused by {by}"
+            if only_if is None or self._paused_by in only_if:
+                self._paused_by, self._paused_because = by, reason or f"paused by {by}"
 
     def trigger(
         self, by: str, camera: str | None = None, part_id: str | None = None, at_s: float | None = None
@@ -150,12 +153,15 @@ class Control:
         """Who paused it; None while it is armed."""
         return self._paused_by
 
-    def inspects(self, camera: str, grabbed_at_s: float | None = None) -> bool:
-        """Whether a picture of this camera is to be judged: the station is armed, or a master part was announced.
+    def inspects(self, camera: str, grabbed_at_s: float | None = None, trigger_id: int | None = None) -> bool:
+        """Whether a picture of this camera is to be judged: the station is armed, or it shows a master part.
 
-        grabbed_at_s: when the picture was taken, on the clock of `time.monotonic`.
+        grabbed_at_s: when the picture was taken, on the clock of `time.monotonic`. trigger_id: of a trigger that came
+        through `trigger`. Never called from a `TakeTrigger`: a master part may be announced just then, and holds both.
         """
-        return self.is_armed or (self.master_parts is not None and self.master_parts.is_awaited(camera, grabbed_at_s))
+        if self.is_armed or self.master_parts is None:
+            return self.is_armed
+        return self.master_parts.is_awaited(camera, grabbed_at_s, trigger_id)
 
     @property
     def status(self) -> Status:

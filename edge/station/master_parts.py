@@ -5,24 +5,23 @@ A lamp that fails or a lens that turns does not make every part odd at once. Par
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from time import monotonic, time
 from typing import Annotated, Any, Literal
 
 import pydantic
 
-from edge.errors import ControlError, OddkindError
-from edge.notify import Notify, one_line
-from edge.result import Inspection, MasterPart, iso_utc
-from edge.staging import write_bytes_atomically
+from edge.errors import ControlError
+from edge.notify import Notify
+from edge.result import Inspection, MasterPart
 from edge.station.control import Control
+from edge.station.master_passes import MasterPasses, Wanted
 from edge.station.parts import StationPart, StationPath
 
-BY = "master"
+BY, BY_ALL_PASSED = "master", "master parts"
 PartName = Annotated[str, pydantic.Field(pattern=r"^[\w][\w .:-]{0,59}$")]
 
 
@@ -52,11 +51,15 @@ class MasterPartEntry(StationPart):
 
 
 class MasterPartSettings(StationPart):
-    """Parts to show before arming, and every_h hours again; None: once a start. file: remembers them over restarts."""
+    """Parts to show before arming, and every_h hours again; None: once a start. file: remembers them over restarts.
+
+    announce_s: how long a part is awaited by a camera that takes its pictures by itself; a trigger has its deadline.
+    """
 
     parts: list[MasterPartEntry] = pydantic.Field(min_length=1)
     every_h: float | None = pydantic.Field(default=None, gt=0, le=8760)
     file: StationPath | None = None
+    announce_s: float = pydantic.Field(default=30.0, gt=0, le=3600)
 
     @pydantic.model_validator(mode="after")
     def _fits_together(self) -> MasterPartSettings:
@@ -69,16 +72,27 @@ class MasterPartSettings(StationPart):
 
 @dataclass(frozen=True)
 class _Announced:
-    """A part that is about to be seen. at_s: since when, on the clock of `time.monotonic`."""
+    """A part that is about to be seen. at_s: since when, on the clock of `time.monotonic`. trigger_id: shows it."""
 
     part: MasterPartEntry
+    camera: str
     at_s: float
+    trigger_id: int | None
+
+    def is_shown_by(self, camera: str, grabbed_at_s: float | None, trigger_id: int | None) -> bool:
+        """Whether it is on that picture: its own trigger's, or the first one taken after it was announced."""
+        if camera != self.camera:
+            return False
+        if self.trigger_id is None and grabbed_at_s is not None:
+            return grabbed_at_s >= self.at_s
+        return trigger_id == self.trigger_id
 
 
 class MasterParts:
     """Which parts were judged as expected, and when. It keeps `control` from arming while one is due.
 
-    cameras: names. clock: seconds since the epoch. Another bundle makes every part due.
+    cameras: names. clock: seconds since the epoch. steady: seconds that never jump. Another bundle makes every part
+    due, and so does a part of which something else is expected now.
     """
 
     def __init__(
@@ -89,33 +103,37 @@ class MasterParts:
         control: Control,
         notify: Notify,
         clock: Callable[[], float] = time,
+        steady: Callable[[], float] = monotonic,
     ) -> None:
-        self._settings, self._bundle_id, self._control, self._notify = settings, bundle_id, control, notify
-        self._clock = clock
+        self._settings, self._control, self._notify, self._steady = settings, control, notify, steady
         self._camera_of = {part.name: _camera_of(part, cameras) for part in settings.parts}
-        self._announced: dict[str, _Announced] = {}
-        self._lock = threading.Lock()
-        self._passed_at_s = self._remembered()
+        self._announced: list[_Announced] = []
+        self._lock = threading.Lock()  # taken before that of `control`, never within it
+        wanted = {part.name: Wanted(part.expected, self._camera_of[part.name]) for part in settings.parts}
+        self._passes = MasterPasses(settings.file, bundle_id, wanted, notify, clock, steady)
         control.master_parts = self
         self.came_round()
 
     @property
     def due(self) -> list[str]:
         """Names of the parts that must be shown now."""
-        oldest_s = float("-inf") if self._settings.every_h is None else self._clock() - self._settings.every_h * 3600
         with self._lock:
-            return [p.name for p in self._settings.parts if self._passed_at_s.get(p.name, float("-inf")) <= oldest_s]
+            return self._due()
+
+    def _due(self) -> list[str]:
+        every_s = None if self._settings.every_h is None else self._settings.every_h * 3600
+        return [part.name for part in self._settings.parts if self._passes.is_due(part.name, every_s)]
 
     def report(self) -> list[dict[str, Any]]:
         """Every part for those who show them: `name`, `expected`, `camera`, `is_due`, `passed_at`."""
-        due, passed_at_s = set(self.due), dict(self._passed_at_s)
+        due = self.due
         return [
             {
                 "name": part.name,
                 "expected": part.expected,
                 "camera": self._camera_of[part.name],
                 "is_due": part.name in due,
-                "passed_at": iso_utc(passed_at_s[part.name]) if part.name in passed_at_s else None,
+                "passed_at": self._passes.passed_at(part.name),
             }
             for part in self._settings.parts
         ]
@@ -126,33 +144,35 @@ class MasterParts:
         if part is None:
             names = ", ".join(part.name for part in self._settings.parts)
             raise ControlError(f"no master part is called {name!r}; there are: {names}")
-        if self._control.is_armed:
-            raise ControlError(f"pause the station before master part {name} is shown: it would count as production")
-        camera = self._camera_of[name]
-        with self._lock:
-            self._announced[camera] = _Announced(part, monotonic())
+        with self._lock:  # nobody can arm meanwhile, nor ask about the trigger before its number is known
+            if self._control.is_armed:
+                raise ControlError(
+                    f"pause the station before master part {name} is shown: it would count as production"
+                )
+            self._announce(part, self._camera_of[name], by)
+
+    def _announce(self, part: MasterPartEntry, camera: str, by: str) -> None:
+        self._announced = [a for a in self._announced if a.camera != camera or a.trigger_id is not None]
+        at_s, trigger_id = self._steady(), None
         if camera in self._control.takes_triggers:
-            self._control.trigger(by, camera)
+            trigger_id = self._control.trigger(by, camera).trigger_id
+        self._announced.append(_Announced(part, camera, at_s, trigger_id))
 
-    def is_awaited(self, camera: str, grabbed_at_s: float | None = None) -> bool:
-        """Whether a part was announced to this camera; grabbed_at_s: before the picture was taken."""
+    def is_awaited(self, camera: str, grabbed_at_s: float | None = None, trigger_id: int | None = None) -> bool:
+        """Whether such a picture shows a part that was announced; see `Control.inspects`."""
         with self._lock:
-            announced = self._announced.get(camera)
-        return announced is not None and (grabbed_at_s is None or grabbed_at_s >= announced.at_s)
+            return any(a.is_shown_by(camera, grabbed_at_s, trigger_id) for a in self._announced)
 
-    def judged(self, camera: str, inspection: Inspection) -> Inspection:
-        """The inspection of the part that was announced, with how it did."""
+    def judged(self, camera: str, inspection: Inspection, grabbed_at_s: float | None = None) -> Inspection:
+        """The inspection, with how the part did if it shows one that was announced. A part not seen has not passed."""
+        trigger = inspection.provenance.trigger
         with self._lock:
-            announced = self._announced.pop(camera, None)
-            if announced is None:
+            part = self._taken(camera, grabbed_at_s, trigger.trigger_id if trigger else None)
+            if part is None:
                 return inspection
-            part = announced.part
             passed = part.is_passed_by(inspection)
-            if passed:
-                self._passed_at_s[part.name] = self._clock()
-            else:
-                self._passed_at_s.pop(part.name, None)
-        self._remember()
+            self._passes.note(part.name, passed)
+        self._passes.save()
         found = inspection.error or ": ".join(filter(None, (inspection.verdict, inspection.defect_class)))
         self._notify(
             f"master part {part.name}: {'as expected' if passed else f'expected {part.expected}, got {found}'}"
@@ -160,41 +180,44 @@ class MasterParts:
         self.came_round()
         return replace(inspection, master_part=MasterPart(part.name, part.expected, passed))
 
+    def _taken(self, camera: str, grabbed_at_s: float | None, trigger_id: int | None) -> MasterPartEntry | None:
+        """The part on that picture; it is not awaited any more."""
+        shown = next((a for a in self._announced if a.is_shown_by(camera, grabbed_at_s, trigger_id)), None)
+        if shown is None:
+            return None
+        self._announced.remove(shown)
+        return shown.part
+
     def came_round(self) -> None:
         """Pause the station when a part has become due; called several times a second."""
-        due = self.due
-        if due and (self._control.is_armed or self._control.paused_by == BY):
-            self._control.pause(BY, f"master parts to be shown: {', '.join(due)}")
-        elif not due and self._control.paused_by == BY:
-            self._control.pause("master parts", "master parts were judged as expected; arm the station")
+        self._expire()
+        if due := self.due:
+            why = f"master parts to be shown: {', '.join(due)}"
+            self._control.pause(BY, why, only_if=(None, BY, BY_ALL_PASSED))
+        else:
+            why = "master parts were judged as expected; arm the station"
+            self._control.pause(BY_ALL_PASSED, why, only_if=(BY,))
 
-    def refusal(self) -> str | None:
-        """Why the station may not be armed; None when it may."""
-        due = self.due
-        return f"master parts to be shown first: {', '.join(due)}" if due else None
+    def _expire(self) -> None:
+        """A trigger always has its answer; where there is none, somebody may have walked away with the part."""
+        oldest_s = self._steady() - self._settings.announce_s
+        with self._lock:
+            expired = [a for a in self._announced if a.trigger_id is None and a.at_s < oldest_s]
+            self._announced = [a for a in self._announced if a not in expired]
+        for each in expired:
+            self._notify(
+                f"master part {each.part.name}: no picture of {each.camera} within {self._settings.announce_s:g} s; "
+                "announce it again"
+            )
 
-    def _remembered(self) -> dict[str, float]:
-        """What the file says; one that cannot be read makes every part due, and is told of."""
-        path = self._settings.file
-        if path is None or not path.exists():
-            return {}
-        try:
-            document = json.loads(path.read_bytes())
-            passed = {name: datetime.fromisoformat(at).timestamp() for name, at in document["passed_at"].items()}
-            return passed if document["bundle_id"] == self._bundle_id else {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-            self._notify(f"{path}: not a file of master parts ({one_line(exc)}); every part is due")
-            return {}
-
-    def _remember(self) -> None:
-        if self._settings.file is None:
-            return
-        passed_at = {name: iso_utc(at_s) for name, at_s in self._passed_at_s.items()}
-        document = {"bundle_id": self._bundle_id, "passed_at": passed_at}
-        try:
-            write_bytes_atomically(self._settings.file, json.dumps(document, indent=1).encode() + b"\n")
-        except (OSError, OddkindError) as exc:
-            self._notify(f"{self._settings.file}: master parts are not remembered ({one_line(exc)})")
+    @contextmanager
+    def arming(self) -> Iterator[None]:
+        """While this is held the station is armed; nothing is awaited any more. ControlError while a part is due."""
+        with self._lock:
+            if due := self._due():
+                raise ControlError(f"not armed: master parts to be shown first: {', '.join(due)}")
+            self._announced = []
+            yield
 
 
 def _camera_of(part: MasterPartEntry, cameras: Sequence[str]) -> str:
