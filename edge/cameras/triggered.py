@@ -108,11 +108,14 @@ class TriggeredCamera(WrappedCamera):
             yield self._answer(waiting)
 
     def _take(self, asked: Asked) -> None:
-        """Called by whoever triggers; never waits."""
-        if not self._control.inspects(self.name):
-            self._triggers.add(asked, f"paused: {self._control.paused_because}")
-        else:
-            self._triggers.add(asked, self._camera.trouble)
+        """Called by whoever triggers; never waits, and never asks which master part was announced."""
+        masters = self._control.master_parts
+        may_be_judged = self._control.is_armed or (masters is not None and masters.expects_any)
+        self._triggers.add(asked, self._camera.trouble if may_be_judged else self._paused)
+
+    @property
+    def _paused(self) -> str:
+        return f"paused: {self._control.paused_because}"
 
     def _answer(self, waiting: Waiting) -> Frame | NoFrame:
         self._next_frame_id += 1
@@ -126,6 +129,8 @@ class TriggeredCamera(WrappedCamera):
         provenance = Provenance(self.name, number, p.captured_at, p.path, device=p.device, trigger=trigger)
         if isinstance(picture, NoFrame):
             return NoFrame(provenance, picture.reason, due=due)
+        if not self._control.inspects(self.name, picture.grabbed_at_s, trigger.trigger_id):
+            return NoFrame(provenance, self._paused, due=due)
         return Frame(picture.frame_bgr, provenance, grabbed_at_s=picture.grabbed_at_s, due=due)
 
 

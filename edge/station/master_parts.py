@@ -108,6 +108,7 @@ class MasterParts:
         self._settings, self._control, self._notify, self._steady = settings, control, notify, steady
         self._camera_of = {part.name: _camera_of(part, cameras) for part in settings.parts}
         self._announced: list[_Announced] = []
+        self._is_announcing = False
         self._lock = threading.Lock()  # taken before that of `control`, never within it
         wanted = {part.name: Wanted(part.expected, self._camera_of[part.name]) for part in settings.parts}
         self._passes = MasterPasses(settings.file, bundle_id, wanted, notify, clock, steady)
@@ -155,8 +156,17 @@ class MasterParts:
         self._announced = [a for a in self._announced if a.camera != camera or a.trigger_id is not None]
         at_s, trigger_id = self._steady(), None
         if camera in self._control.takes_triggers:
-            trigger_id = self._control.trigger(by, camera).trigger_id
+            self._is_announcing = True
+            try:
+                trigger_id = self._control.trigger(by, camera).trigger_id
+            finally:
+                self._is_announcing = False
         self._announced.append(_Announced(part, camera, at_s, trigger_id))
+
+    @property
+    def expects_any(self) -> bool:
+        """Whether some part is announced, or just being so. Takes no lock: asked by who takes a trigger."""
+        return self._is_announcing or bool(self._announced)
 
     def is_awaited(self, camera: str, grabbed_at_s: float | None = None, trigger_id: int | None = None) -> bool:
         """Whether such a picture shows a part that was announced; see `Control.inspects`."""
