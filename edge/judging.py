@@ -58,7 +58,10 @@ def _timed(inspection: Inspection, item: Frame | NoFrame) -> Inspection:
     """With the age of the frame, and the time since its trigger, at this moment."""
     age_ms = _since_ms(item.grabbed_at_s) if isinstance(item, Frame) else None
     due: Due | None = item.due
-    return replace(inspection, age_ms=age_ms, trigger_ms=_since_ms(due.asked_at_s) if due else None)
+    if due is None:
+        return replace(inspection, age_ms=age_ms)
+    timed = replace(inspection, age_ms=age_ms, trigger_ms=_since_ms(due.asked_at_s))
+    return replace(timed, asked_at_s=due.asked_at_s, deadline_at_s=due.deadline_at_s)
 
 
 def _since_ms(moment_s: float) -> float:

@@ -91,6 +91,7 @@ class Inspection:
     """The verdict on one frame. anomaly_score is None only with `no_verdict`; regions are strongest first.
 
     age_ms: from the grab to the verdict. trigger_ms: from the trigger to the verdict. Both None where there is none.
+    asked_at_s, deadline_at_s: of the trigger, on the clock of `time.monotonic`; for outputs, never in the record.
     """
 
     provenance: Provenance
@@ -105,6 +106,8 @@ class Inspection:
     age_ms: float | None = None
     trigger_ms: float | None = None
     master_part: MasterPart | None = None
+    asked_at_s: float | None = field(default=None, compare=False)
+    deadline_at_s: float | None = field(default=None, compare=False)
 
     @property
     def result_id(self) -> str:

@@ -24,7 +24,7 @@ from edge.outputs.modbus_map import (
     part_id_of,
 )
 from edge.outputs.modbus_page import FailSafe, Latest, PageStyle, input_words
-from edge.outputs.modbus_result import BY, PlcResult
+from edge.outputs.modbus_result import BY, shown_at
 from edge.outputs.modbus_signals import Around, Commands, Limits, Trouble
 from edge.outputs.sinks import HeatMap, Output, Sink
 from edge.pictures import FrameBgr
@@ -123,10 +123,11 @@ class ModbusSink(Sink):
 
     def write(self, inspection: Inspection, frame_bgr: FrameBgr | None, heat_map: HeatMap | None = None) -> None:
         """One record, of whatever trigger or of none; of the one camera, where the station names one."""
-        result, camera = PlcResult.of(inspection), inspection.provenance.source
+        camera = inspection.provenance.source
         number = self._cameras.index(camera) + 1 if camera in self._cameras else 0
         with self._lock:
             now_s = monotonic()
+            result = shown_at(now_s, inspection)
             self._latest = self._latest.after(result, number, now_s)
             if self._settings.camera in (None, camera):
                 self._handshake.record(camera, result, now_s)

@@ -16,7 +16,7 @@ _BADNESS: dict[Verdict, int] = {"good": 0, "defect": 1, "no_verdict": 2}
 class PlcResult:
     """One verdict. trigger_id: None of a camera that runs freely. score and threshold: None without a verdict.
 
-    age_ms: from the grab to the verdict. latency_ms: from the trigger to the verdict, or else the age.
+    age_ms: from the grab to the verdict. latency_ms: from the trigger to the moment it is shown, or else the age.
     is_foreign: of a trigger that the PLC did not give. number: 1, 2, 3, ... as results came, those without room too.
     """
 
@@ -50,6 +50,16 @@ class PlcResult:
             is_foreign=trigger is not None and trigger.by != BY,
             is_overrun=inspection.verdict == "no_verdict" and (inspection.error or "").startswith(OVERRUN),
         )
+
+
+def shown_at(now_s: float, inspection: Inspection) -> PlcResult:
+    """The result as it is shown from `now_s` on: after the deadline of its trigger there is no verdict any more."""
+    i, result = inspection, PlcResult.of(inspection)
+    if i.asked_at_s is not None:
+        result = replace(result, latency_ms=(now_s - i.asked_at_s) * 1e3)
+    if i.deadline_at_s is None or now_s <= i.deadline_at_s:
+        return result
+    return replace(result, verdict="no_verdict", defect_class=None, score=None, threshold=None)
 
 
 def worst(results: Iterable[PlcResult]) -> PlcResult:

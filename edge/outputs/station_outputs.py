@@ -25,11 +25,12 @@ from edge.outputs.webhook import WebhookSettings
 from edge.station.control import Control
 from edge.station.parts import StationPart
 
+FIRST = (RejectOutput, ModbusOutput, OpcuaOutput)  # a part waits for these; those that write files take their time
 SHOWS_ONLY = {"http"}  # keeps no record: a station with nothing else would inspect for nobody
 
 
 class Outputs(StationPart):
-    """Where records and pictures go; at least one that keeps them. Opened and written in this order, `reject` first."""
+    """Where records and pictures go; at least one that keeps them. In this order, see `FIRST` for what goes before."""
 
     records: RecordsOutput | None = None
     annotated: AnnotatedOutput | None = None
@@ -65,9 +66,13 @@ class Outputs(StationPart):
 
     def open(self, cameras: Sequence[str], notify: Notify, control: Control) -> Iterator[Sink]:
         """Sinks, each opened when it is asked for, so that the caller can close those before it."""
-        # Rejects first: their delay counts from the age that a record had, and the others take their time.
-        for output in sorted(self.given, key=lambda output: not isinstance(output, RejectOutput)):
+        for output in sorted(self.given, key=_turn):
             if isinstance(output, DatabaseSettings):
                 yield DatabaseSink(output, notify, [receiver.open(control) for receiver in self.receivers])
             elif isinstance(output, Output):
                 yield output.open(cameras, notify, control)
+
+
+def _turn(output: Output | ReceiverOutput) -> int:
+    """The place among those that are written first, or after them."""
+    return FIRST.index(type(output)) if type(output) in FIRST else len(FIRST)

@@ -44,6 +44,7 @@ from edge.inspector import Inspector
 from edge.outputs.modbus import ModbusOutput, ModbusSink
 from edge.outputs.modbus_map import OTHER_CLASS, UNKNOWN_CLASS
 from edge.outputs.modbus_server import MOST_CONNECTIONS
+from edge.outputs.station_outputs import Outputs
 from edge.result import Inspection, Provenance, Trigger, no_verdict, utc_now
 from edge.station.control import Control, Status
 from edge.station.file import Station
@@ -139,7 +140,7 @@ def test_every_part_gets_the_verdict_of_its_own_record(plc: tuple[PlcStation, Pl
         assert inputs.anomaly_score == pytest.approx(inspection.anomaly_score, rel=1e-6)
         assert inputs.threshold == pytest.approx(inspection.image_threshold, rel=1e-6)
         assert inputs.age_ms == round(inspection.age_ms or -1)
-        assert inputs.latency_ms == round(inspection.trigger_ms or -1)
+        assert inputs.latency_ms >= round(inspection.trigger_ms or 1e9)
     last = client.scan()
     assert (last.uint32(18) + last.uint32(20), last.uint32(22)) == (PARTS, 0)
     assert (last.missed_count, last.overrun_count, last.void_count, last.error_code) == (0, 0, 0, 0)
@@ -155,7 +156,7 @@ def test_two_cameras_give_one_verdict_a_part(start: Stations) -> None:
         both = [i for i in station.kept.inspections if i.provenance.trigger.trigger_id == part.acquisition_id]  # type: ignore[union-attr]
         assert len(both) == 2
         assert part.inputs.passed == all(i.verdict == "good" for i in both)
-        assert part.inputs.latency_ms == round(max(i.trigger_ms or 0 for i in both))
+        assert part.inputs.latency_ms >= round(max(i.trigger_ms or 1e9 for i in both))
     assert {part.inputs.passed for part in parts} == {True, False}
 
 
@@ -408,6 +409,27 @@ def test_a_record_without_a_verdict_is_never_a_pass(sink: ModbusSink) -> None:
     shown = seen(sink)
     assert (shown.results_valid, shown.no_verdict, shown.passed, shown.results_overrun) == (True, True, False, True)
     assert (shown.anomaly_score, shown.threshold) == (-1.0, -1.0)
+
+
+@pytest.mark.parametrize(("after_s", "verdict"), [(0.4, GOOD), (0.6, NO_VERDICT)])
+def test_a_good_record_that_comes_after_its_deadline_is_none(sink: ModbusSink, after_s: float, verdict: int) -> None:
+    """The loop judged it in time; what was written before this output took the rest."""
+    pulse_trigger(sink)
+    asked_at_s = monotonic() - after_s
+    moments = {"asked_at_s": asked_at_s, "deadline_at_s": asked_at_s + 0.5}
+    sink.write(triggered(1, "good", trigger_ms=20.0, **moments), None)
+    shown = seen(sink)
+    assert (shown.verdict, shown.passed, shown.registers[26]) == (verdict, verdict == GOOD, verdict)
+    assert after_s * 1e3 <= shown.latency_ms < after_s * 1e3 + 90
+
+
+def test_a_part_waits_for_no_file(tmp_path: Path) -> None:
+    """Whatever stands first in the station file."""
+    given = {"records": {"file": str(tmp_path / "records.jsonl")}, "modbus": {"port": free_port()}}
+    sinks = list(Outputs.model_validate(given).open(["left"], [].append, Control()))
+    for sink in sinks:
+        sink.close()
+    assert isinstance(sinks[0], ModbusSink)
 
 
 def test_cameras_that_run_freely_show_in_the_latest_registers_alone(sink: ModbusSink) -> None:
