@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 COOKIE = "oddkind_session"
+LET_IN = "let_in"  # in a request's state: what is called when it may pass, so that its connection is kept
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

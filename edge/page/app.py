@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edge.errors import ControlError, EnrolmentError, OddkindError, UsageError
 from edge.notify import Notify, one_line
 from edge.outputs.health import OK
-from edge.page.admission import COOKIE, Admission, Refusal
+from edge.page.admission import COOKIE, LET_IN, Admission, Refusal
 from edge.page.enrolment import Enrolment
 from edge.page.files import FILES, login_page, page_file
 from edge.page.live import VIEWS
@@ -262,6 +262,8 @@ class _Door:
         refusal = self._admission.refusal(request.method, request.headers)
         is_login = refusal and refusal.status == 401 and request.method == "POST" and scope["path"] == "/login"
         app = self._app if refusal is None or is_login else _refused(refusal, request.headers)
+        if refusal is None:
+            scope["state"][LET_IN]()
 
         async def with_headers(message: Any) -> None:
             nonlocal has_begun
