@@ -19,6 +19,7 @@ from edge.station.control import Control, Status
 from edge.station.parts import StationPath
 
 SHORTEST_TOKEN = 16
+UNFIT_TOKEN = "expected a token of letters, digits and signs of ASCII, without blanks: HTTP carries no other"
 
 
 class HttpOutput(Output):
@@ -38,6 +39,13 @@ class HttpOutput(Output):
     rejects: int = pydantic.Field(default=40, ge=1, le=1000)
     rejects_mb: float = pydantic.Field(default=200.0, ge=1, le=100_000)
     live_fps: float = pydantic.Field(default=10.0, ge=0.1, le=60)
+
+    @pydantic.field_validator("token")
+    @classmethod
+    def _can_be_sent(cls, token: pydantic.SecretStr | None) -> pydantic.SecretStr | None:
+        if token is not None and not _is_fit(token.get_secret_value()):
+            raise ValueError(UNFIT_TOKEN)
+        return token
 
     @pydantic.model_validator(mode="after")
     def _is_guarded(self) -> Self:
@@ -71,7 +79,13 @@ class HttpOutput(Output):
         token = secret_in(self.token_file).strip()
         if len(token) < SHORTEST_TOKEN:
             raise UsageError(f"{self.token_file}: expected a token of {SHORTEST_TOKEN} characters at least")
+        if not _is_fit(token):
+            raise UsageError(f"{self.token_file}: {UNFIT_TOKEN}")
         return token
+
+
+def _is_fit(token: str) -> bool:
+    return all("!" <= c <= "~" for c in token)
 
 
 class HttpSink(Sink):
@@ -100,7 +114,7 @@ class HttpSink(Sink):
         self._line = Line(cameras, Rejects(s.rejects, round(s.rejects_mb * 1e6)), s.live_fps)
         self._keeps_pictures = s.page
         self._enrolment = Enrolment(setting) if setting and s.page else None
-        admission = Admission(s.read_token())
+        admission = Admission(s.read_token(), s.port)
         rooms = Rooms(
             self._line, self._health, self._metrics, control, admission, self._enrolment, s.page, s.stale_after_s
         )

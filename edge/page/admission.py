@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 COOKIE = "oddkind_session"
+LET_IN = "let_in"  # in a request's state: what is called when it may pass, so that its connection is kept
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -25,9 +26,13 @@ class Refusal:
 
 
 class Admission:
-    """Decides on every request before it reaches any route. token: None on loopback alone."""
+    """Decides on every request before it reaches any route. token: None on loopback alone.
 
-    def __init__(self, token: str | None) -> None:
+    port: browsers keep one set of cookies for all ports of a host, so the cookie's name says whose it is.
+    """
+
+    def __init__(self, token: str | None, port: int = 8080) -> None:
+        self.cookie = f"{COOKIE}_{port}"
         self._token = token.encode() if token is not None else None
 
     @property
@@ -44,7 +49,7 @@ class Admission:
             if host is None or is_loopback(_host_name(host)):
                 return None
             return Refusal(403, "expected Host: localhost or a loopback address; other names need a token")
-        if self.is_right(_bearer(headers)) or self._is_session(_cookie(headers)):
+        if self.is_right(_bearer(headers)) or self._is_session(_cookie(headers, self.cookie)):
             return None
         return Refusal(401, "a token is needed: 'Authorization: Bearer TOKEN', or log in on the page")
 
@@ -77,7 +82,13 @@ def _is_same_site(headers: Mapping[str, str]) -> bool:
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):
         return False
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    if origin is None:
+        return True
+    try:
+        asked_from = urlsplit(origin).netloc.lower()
+    except ValueError:
+        return False
+    return bool(asked_from) and asked_from == headers.get("host", "").lower()
 
 
 def _host_name(host: str) -> str:
@@ -93,9 +104,9 @@ def _bearer(headers: Mapping[str, str]) -> str:
     return token.strip() if kind.lower() == "bearer" else ""
 
 
-def _cookie(headers: Mapping[str, str]) -> str:
+def _cookie(headers: Mapping[str, str], wanted: str) -> str:
     pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
-    return next((value for name, _, value in pairs if name == COOKIE), "")
+    return next((value for name, _, value in pairs if name == wanted), "")
 
 
 def _digest(content: bytes) -> bytes:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edge.errors import ControlError, EnrolmentError, OddkindError, UsageError
 from edge.notify import Notify, one_line
 from edge.outputs.health import OK
-from edge.page.admission import COOKIE, Admission, Refusal
+from edge.page.admission import LET_IN, Admission, Refusal
 from edge.page.enrolment import Enrolment
 from edge.page.files import FILES, login_page, page_file
 from edge.page.live import VIEWS
@@ -33,6 +33,7 @@ LONGEST_WAIT_S = 5.0  # then it is told that there is none
 BODY_S, LARGEST_BODY_BYTES = 5.0, 65_536
 SESSION_S = 30 * 86_400
 MOST_TOLD = 20
+MOST_DIGITS = 18  # no picture has a longer number
 KEEP = {"Cache-Control": "private, max-age=3600, immutable"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'self'; "
@@ -119,7 +120,7 @@ class PageApp:
         if not (admission.is_right(form.get("token", [""])[0]) or admission.refusal("GET", request.headers) is None):
             return _refused(Refusal(401, "this is not the token"), request.headers)
         response = RedirectResponse("/", 303)
-        response.set_cookie(COOKIE, admission.session, SESSION_S, httponly=True, samesite="strict")
+        response.set_cookie(admission.cookie, admission.session, SESSION_S, httponly=True, samesite="strict")
         return response
 
     async def state(self, request: Request) -> Response:
@@ -168,8 +169,8 @@ class PageApp:
         """The newest picture of a camera, or 204 when none newer than `after` comes in time."""
         picture = self._rooms.line.picture(request.path_params["camera"])
         view, after = request.query_params.get("view", "plain"), request.query_params.get("after", "0")
-        if picture is None or view not in VIEWS or not after.isdecimal():
-            raise HTTPException(404, f"expected a camera's number and view={'|'.join(VIEWS)}")
+        if picture is None or view not in VIEWS or not _is_number(after):
+            raise HTTPException(404, f"expected a camera's number, view={'|'.join(VIEWS)} and a number after=")
         waited_s = 0.0
         while picture.number in (0, int(after)) and waited_s < LONGEST_WAIT_S and not self._closing:
             await asyncio.sleep(POLL_S)
@@ -262,6 +263,8 @@ class _Door:
         refusal = self._admission.refusal(request.method, request.headers)
         is_login = refusal and refusal.status == 401 and request.method == "POST" and scope["path"] == "/login"
         app = self._app if refusal is None or is_login else _refused(refusal, request.headers)
+        if refusal is None:
+            scope["state"][LET_IN]()
 
         async def with_headers(message: Any) -> None:
             nonlocal has_begun
@@ -302,6 +305,10 @@ def _refused(refusal: Refusal, headers: Mapping[str, str]) -> Response:
         page, policy = login_page(refusal.text if "not the token" in refusal.text else "")
         return Response(page, 401, {**more, "Content-Security-Policy": policy}, "text/html")
     return _Json({"error": refusal.text}, refusal.status, more)
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= MOST_DIGITS
 
 
 async def _wish(request: Request, kind: type[W]) -> W:

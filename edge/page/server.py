@@ -1,7 +1,8 @@
 """HTTP on a thread of its own. The only file that imports uvicorn.
 
 It never waits for a client. Who sends no request, or half of one, has a few seconds; when there are too many
-connections, one that asks for nothing is closed, or else the oldest, so that clients that hang keep nobody else out.
+connections, the oldest of those that were never let in makes room, or else one that asks for nothing, or else the
+oldest, so that clients that hang keep nobody else out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge.errors import OutputError
+from edge.page.admission import LET_IN
 
 MOST_CONNECTIONS = 64
 LONGEST_SILENCE_S = 5.0
@@ -65,13 +67,16 @@ class _Connection(H11Protocol):
         super().__init__(*args, **kwargs)
         self._longest_silence_s = longest_silence_s
         self._idle_since_s = self._began_s = monotonic()
+        self._is_let_in = False
+        self.app_state = {**self.app_state, LET_IN: self._let_in}  # every request has it in its scope
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """One more: another one makes room for it when there are too many."""
         super().connection_made(transport)
-        others = [each for each in self.connections if isinstance(each, _Connection)]
-        if len(others) > MOST_CONNECTIONS:
-            min(others, key=lambda each: (not each.is_idle, each._began_s)).cut()
+        all_ = [each for each in self.connections if isinstance(each, _Connection)]
+        others = [each for each in all_ if each is not self and not each.transport.is_closing()]
+        if len(others) >= MOST_CONNECTIONS:
+            min(others, key=lambda each: each._worth).cut()
         self.loop.call_later(LOOK_S, self._look)
 
     def on_response_complete(self) -> None:
@@ -83,6 +88,14 @@ class _Connection(H11Protocol):
     def is_idle(self) -> bool:
         """Whether no answer is being given."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def _worth(self) -> tuple[bool, bool, float]:
+        """The least is cut first. A newcomer has had no time to ask, so among strangers age alone counts."""
+        return self._is_let_in, self._is_let_in and not self.is_idle, self._began_s
+
+    def _let_in(self) -> None:
+        self._is_let_in = True
 
     def cut(self) -> None:
         """End it at once, with whatever was to be sent."""
@@ -99,8 +112,8 @@ class _Connection(H11Protocol):
 
 def _listener(host: str, port: int) -> socket.socket:
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, socket.IPPROTO_TCP)[0]
+        listener = socket.socket(family, kind, proto)  # asyncio sends small answers at once where it knows it is TCP
     except (OSError, UnicodeError) as exc:  # UnicodeError: a name that no host can have
         raise _refused(host, port, exc) from exc
     try:

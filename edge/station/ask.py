@@ -27,10 +27,12 @@ def ask_health(station: Station, timeout_s: float = 5.0) -> Health:
     """How the running station is; one that does not answer is not healthy. UsageError without `outputs.http`."""
     try:
         status, report = _ask(station, "GET", "/health", None, timeout_s)
-        state, reason = str(report["state"]), report.get("reason")
-    except (ControlError, KeyError) as exc:
-        return Health(False, str(exc) if isinstance(exc, ControlError) else "it answers, but not as a station does")
-    return Health(status == 200, f"{state}: {' '.join(str(reason).split())}" if reason else state)
+    except ControlError as exc:
+        return Health(False, str(exc))
+    if "state" not in report:
+        return Health(False, _refusal(status, report) or "it answers, but not as a station does")
+    state, reason = _plain(report["state"]), report.get("reason")
+    return Health(status == 200, f"{state}: {_plain(reason)}" if reason else state)
 
 
 def ask(station: Station, command: str, given: dict[str, Any] | None = None, timeout_s: float = 5.0) -> str:
@@ -40,10 +42,10 @@ def ask(station: Station, command: str, given: dict[str, Any] | None = None, tim
     """
     status, answer = _ask(station, "POST", f"/api/{command}", given or {}, timeout_s)
     if status != 200:
-        raise ControlError(str(answer.get("error") or f"it answered {status}"))
+        raise ControlError(_refusal(status, answer) or f"it answered {status}")
     number = f"trigger {answer['trigger_id']}; " if "trigger_id" in answer else ""
-    reason = f": {answer['reason']}" if answer.get("reason") else ""
-    return f"{number}{answer.get('state', 'done')}{reason}"
+    reason = f": {_plain(answer['reason'])}" if answer.get("reason") else ""
+    return f"{number}{_plain(answer.get('state', 'done'))}{reason}"
 
 
 def _ask(
@@ -63,14 +65,30 @@ def _ask(
         response = connection.getresponse()
         answer = json.loads(response.read(LONGEST_ANSWER_BYTES))
     except (OSError, HTTPException) as exc:
-        raise ControlError(
-            f"no answer from {where}: {one_line(exc) or type(exc).__name__}; is the station running?"
-        ) from exc
+        raise ControlError(f"no answer from {where}: {_why(exc)}; is the station running?") from exc
     except ValueError as exc:
         raise ControlError(f"{where} answers, but not as a station does; does something else listen there?") from exc
     finally:
         connection.close()
     return response.status, answer if isinstance(answer, dict) else {}
+
+
+def _refusal(status: int, answer: dict[str, Any]) -> str | None:
+    """Why it refuses, None when it does not say."""
+    if status == 401:
+        return "the station has another token than this file; compare token or token_file of outputs.http"
+    return _plain(answer["error"]) if answer.get("error") else None
+
+
+def _why(exc: Exception) -> str:
+    if isinstance(exc, OSError) and exc.strerror:
+        return exc.strerror.lower()
+    return "it took too long" if isinstance(exc, TimeoutError) else _plain(one_line(exc))
+
+
+def _plain(text: object) -> str:
+    """On one line, and nothing in it that a terminal would obey."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(text).split()))
 
 
 def _reachable(host: str) -> str:

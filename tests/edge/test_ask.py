@@ -21,7 +21,7 @@ from edge.outputs.sinks import Sink
 from edge.station.control import Asked, Control
 
 # Beyond loopback a station wants a token.
-TOKEN = {"token": "a word of some length"} if "token" in HttpOutput.model_fields else {}
+TOKEN = {"token": "a-word-of-some-length"} if "token" in HttpOutput.model_fields else {}
 
 
 @pytest.fixture
@@ -71,6 +71,34 @@ def test_nobody_there_is_one_clear_line(file: Path, port: int) -> None:
     assert answer.exit_code == 1
     assert answer.stdout.startswith(f"no answer from http://127.0.0.1:{port}/health: ")
     assert answer.stdout.count("\n") == 1
+
+
+def test_nobody_there_is_said_in_words(file: Path) -> None:
+    assert run_oddkind("station", "health", str(file)).stdout.endswith(
+        "/health: connection refused; is the station running?\n"
+    )
+
+
+def test_a_wrong_token_is_named_as_such(tmp_path: Path, port: int) -> None:
+    settings = HttpOutput.model_validate({"port": port, "token": "the-token-of-the-station"})
+    file = written(tmp_path, f"\n  http: {{port: {port}, token: the-token-of-another}}")
+    with settings.open(["left"], pytest.fail, Control()):
+        health, arm = run_oddkind("station", "health", str(file)), run_oddkind("station", "arm", str(file))
+    assert (health.exit_code, arm.exit_code) == (1, 1)
+    assert "another token than this file" in health.stdout and "token_file" in health.stdout
+    assert "another token than this file" in arm.stderr
+
+
+def test_a_reason_commands_no_terminal(file: Path, port: int) -> None:
+    reason = "lens\x1b]0;mine\x07 is\x9b2J dirty"
+    with HttpOutput(port=port).open(["left"], pytest.fail, Control()) as opened:
+        paused = run_oddkind("station", "pause", str(file), "--reason", reason)
+        assert paused.exit_code == 0
+        control: Control = opened._app._rooms.control  # type: ignore[attr-defined]
+        opened.came_round(control.status)
+        said = paused.stdout + run_oddkind("station", "health", str(file)).stdout
+    assert said.count("lens\N{REPLACEMENT CHARACTER}]0;mine\N{REPLACEMENT CHARACTER} is") == 2
+    assert all(c.isprintable() or c == "\n" for c in said)
 
 
 def test_one_that_hangs_is_not_waited_for(file: Path, port: int) -> None:

@@ -15,12 +15,13 @@ from starlette.routing import Route
 
 from edge.errors import UsageError
 from edge.outputs.http_output import HttpOutput, HttpSink
-from edge.page.admission import COOKIE, Admission
+from edge.page.admission import Admission
 from edge.station.check import check_station
 from edge.station.control import Control
 
 TOKEN = "a-token-of-some-length"
 RIGHT, WRONG = {"Authorization": f"Bearer {TOKEN}"}, {"Authorization": "Bearer a-token-of-some-lengt"}
+COOKIE = Admission(TOKEN).cookie
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "page.md"
 
@@ -65,7 +66,7 @@ def test_without_the_token_every_route_is_refused_whatever_the_method(guarded: t
     let_in = []
     for path in paths_of(sink, port):
         for method in METHODS:
-            for headers in ({}, WRONG, {"Cookie": f"{COOKIE}=x"}, {"Authorization": f"Basic {TOKEN}"}):
+            for headers in ({}, WRONG, {"Cookie": f"oddkind_session_{port}=x"}, {"Authorization": f"Basic {TOKEN}"}):
                 answer = ask(port, path, method=method, headers=headers)
                 if answer.status != 401 or b"state" in answer.content or "set-cookie" in answer.headers:
                     let_in.append((method, path, headers, answer.status))
@@ -109,7 +110,32 @@ def test_a_session_ends_with_its_token() -> None:
     assert refusal and refusal.status == 401
 
 
+def test_two_stations_on_one_machine_do_not_log_each_other_out(guarded: tuple[HttpSink, int]) -> None:
+    """A browser sends every port of a host the same cookies, one of each name."""
+    _, port = guarded
+    cookie = ask(port, "/login", f"token={TOKEN}".encode()).headers["set-cookie"].partition(";")[0]
+    name, value = cookie.split("=")
+    assert name.endswith(f"_{port}")
+    other = Admission("another-token-of-length", port + 1)
+    both = {"Cookie": f"{name}={value}; {other.cookie}={other.session}"}
+    assert ask(port, "/api/state", headers=both).status == 200
+    assert other.refusal("GET", {"cookie": both["Cookie"]}) is None
+
+
 # --- settings
+
+
+@pytest.mark.parametrize(
+    "token", ["paßwort-ist-länger", "пароль-достаточной-длины", f"{TOKEN} ", "two words of some length"]
+)
+def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path, token: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match="signs of ASCII, without blanks"):
+        HttpOutput.model_validate({"token": token})
+    path = tmp_path / "token"
+    path.write_text(f"{token}\n", "utf-8")
+    if token.strip() != TOKEN:
+        with pytest.raises(UsageError, match="signs of ASCII, without blanks"):
+            HttpOutput(token_file=path).read_token()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "press-3", "localhost.example"])
@@ -169,9 +195,14 @@ def test_what_another_site_sends_is_refused(open_port: int) -> None:
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
         {"Origin": f"http://127.0.0.1:{open_port + 1}"},
+        {"Origin": "http://[::"},
         {"Sec-Fetch-Site": "cross-site"},
     ):
-        assert ask(open_port, "/api/pause", {}, headers=headers).status == 403
+        answer = ask(open_port, "/api/pause", {}, headers=headers)
+        assert answer.status == 403 and answer.headers["x-content-type-options"] == "nosniff"
+    for nobody in ({"origin": "null"}, {"origin": ""}):  # HTTP/1.0 without Host
+        refusal = Admission(None).refusal("POST", nobody)
+        assert refusal and refusal.status == 403
     assert ask(open_port, "/api/state").json["state"] != "fault"
     own = {"Origin": f"http://127.0.0.1:{open_port}", "Sec-Fetch-Site": "same-origin"}
     assert ask(open_port, "/api/pause", {}, headers=own).status == 200

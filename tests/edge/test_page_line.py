@@ -59,6 +59,12 @@ def events_of(port: int, count: int) -> list[dict[str, object]]:
         connection.close()
 
 
+def test_a_number_too_long_to_be_one_is_refused(sink: HttpSink, settings: HttpOutput) -> None:
+    sink.write(an_inspection(0, "good", "left"), FRAME_BGR)
+    for after in ("9" * 5000, "9" * 19, "x"):
+        assert ask(settings.port, f"/api/cameras/0/picture.jpg?after={after}").status == 404
+
+
 # --- state
 
 
