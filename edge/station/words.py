@@ -129,8 +129,12 @@ def _length(limits: list[Any]) -> str:
 
 
 def _range(limits: list[Any]) -> str:
-    low = next((limit.ge for limit in limits if getattr(limit, "ge", None) is not None), None)
-    high = next((limit.le for limit in limits if getattr(limit, "le", None) is not None), None)
-    if low is None and high is None:
-        return ""
-    return f", {low:.9g} to {high:.9g}" if high is not None else f", {low:.9g} or more"
+    low, above, high = (
+        next((getattr(limit, key) for limit in limits if getattr(limit, key, None) is not None), None)
+        for key in ("ge", "gt", "le")
+    )
+    if above is not None:
+        return f", more than {above:.9g}" + ("" if high is None else f", {high:.9g} at most")
+    if low is not None:
+        return f", {low:.9g} or more" if high is None else f", {low:.9g} to {high:.9g}"
+    return "" if high is None else f", {high:.9g} at most"

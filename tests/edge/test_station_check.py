@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 import pydantic
 import pytest
@@ -520,6 +521,29 @@ def test_every_key_has_words_for_what_it_expects() -> None:
                 yield from annotations(part)
 
     assert not [a for a in annotations(Station) if "another value" in expected(a)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({}, ""),
+        ({"ge": 1, "le": 60}, ", 1 to 60"),
+        ({"ge": 1}, ", 1 or more"),
+        ({"gt": 0, "le": 8760}, ", more than 0, 8760 at most"),
+        ({"gt": 0}, ", more than 0"),
+        ({"le": 60}, ", 60 at most"),
+    ],
+)
+def test_every_kind_of_limit_has_its_words(limits: dict[str, float], says: str) -> None:
+    assert expected(Annotated[float | None, pydantic.Field(**limits)]) == f"a number{says}"
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "soon"])
+def test_hours_that_are_none_are_a_line_like_any_other(folder: Path, hours: str) -> None:
+    content = LEAST + f"master_parts:\n  parts: [{{name: a, expect: good}}]\n  every_h: {hours}\n"
+    (line,) = found(folder, content, look_around=False)
+    assert line.startswith("6: master_parts.every_h: expected a number, ")
+    assert line.endswith(f"; got {hours if hours != 'soon' else repr(hours)}")
 
 
 def test_a_station_made_in_code_is_refused_for_the_same_reasons(folder: Path) -> None:
