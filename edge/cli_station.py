@@ -136,6 +136,9 @@ def trigger(file: Path, timeout_s: float, camera: str | None, part_id: str | Non
 def master(file: Path, name: str, timeout_s: float) -> None:
     """Tell the paused station that the master part NAME is in view; its next picture is judged as that.
 
+    How it was judged stands on the live page, in the records (master_part) and in the messages of the station
+    (journalctl -u oddkind), not in the answer of this command, which comes before the picture.
+
     \b
     Example:
       oddkind station master station.yaml good-1

@@ -97,11 +97,20 @@ class Subscriber:
         session.SessionExpiryInterval = 3600
         self._client.connect("127.0.0.1", broker.port, clean_start=False, properties=session)
 
-    def publish(self, topic: str, payload: str, correlation: bytes | None = None, retain: bool = False) -> None:
+    def publish(
+        self,
+        topic: str,
+        payload: str,
+        correlation: bytes | None = None,
+        retain: bool = False,
+        response_topic: str | None = None,
+    ) -> None:
         """Say something ourselves, QoS 1."""
         properties = Properties(PacketTypes.PUBLISH)
         if correlation is not None:
             properties.CorrelationData = correlation
+        if response_topic is not None:
+            properties.ResponseTopic = response_topic
         self._client.publish(topic, payload, qos=1, retain=retain, properties=properties).wait_for_publish(10)
 
     def on(self, topic_end: str) -> list[MQTTMessage]:

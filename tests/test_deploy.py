@@ -218,7 +218,7 @@ def test_prometheus_reads_a_station_with_its_token(tmp_path: Path) -> None:
     command, port, own = needs("prometheus", "prometheus"), free_port(), free_port()
     file = prometheus_folder(tmp_path, port)
     query = ["promtool", "query", "instant", f"http://127.0.0.1:{own}"]
-    settings = HttpOutput.model_validate({"port": port, "token": "a word of some length"})
+    settings = HttpOutput.model_validate({"port": port, "token": "a-word-of-some-length"})
     options = [f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{own}"]
     with (
         settings.open(["left"], pytest.fail, Control()) as sink,

@@ -6,6 +6,7 @@ so that nothing of it is sent out of order.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -155,8 +156,13 @@ class MqttConnection:
         if message.retain or self._obey is None:
             return
         asked = message.properties
-        topic = getattr(asked, "ResponseTopic", None) or f"{self._command_topic}/answer"
-        answer = client.publish(topic, self._obey(bytes(message.payload)), qos=0, properties=_answer_properties(asked))
+        own = f"{self._command_topic}/answer"
+        topic = getattr(asked, "ResponseTopic", None) or own
+        if topic != own and (refusal := _refusal(topic, self._command_topic.removesuffix("command"))):
+            topic, payload = own, json.dumps({"error": refusal}).encode()
+        else:
+            payload = self._obey(bytes(message.payload))
+        answer = client.publish(topic, payload, qos=0, properties=_answer_properties(asked))
         self._replies.add(answer.mid)
 
     def _on_publish(self, client: Client, userdata: object, message: int, reason: ReasonCode, given: Any) -> None:
@@ -200,6 +206,13 @@ def _properties(result_id: str, content_type: str) -> Properties:
     properties.ContentType = content_type
     properties.UserProperty = [("result_id", result_id)]
     return properties
+
+
+def _refusal(topic: str, prefix: str) -> str | None:
+    """Why no answer goes to this topic: who may command us must not speak for us."""
+    if topic.startswith(prefix):
+        return f"not done: answers do not go to topics of the station, {prefix}..., except {prefix}command/answer"
+    return "not done: answers do not go to a topic with wildcards" if set(topic) & set("#+\0") else None
 
 
 def _answer_properties(asked: Properties | None) -> Properties:

@@ -246,6 +246,22 @@ async def _server(settings: OpcuaOutput) -> Server:
     return server
 
 
+def check_certificate(path: Path) -> None:
+    """UsageError when the file holds no certificate, PEM or DER."""
+    asyncio.run(_read(path, load_certificate, "a certificate"))
+
+
+def check_folder(folder: Path) -> None:
+    """UsageError when one of its files holds no certificate."""
+    for path in sorted(folder.iterdir()):
+        check_certificate(path)
+
+
+def check_key(path: Path) -> None:
+    """UsageError when the file holds no private key without password, PEM or DER."""
+    asyncio.run(_read(path, load_private_key, "a private key without password"))
+
+
 async def _read(path: Path, load: Callable[..., Awaitable[Any]], what: str) -> Any:
     """By what is in the file: asyncua would go by the end of its name."""
     try:

@@ -17,7 +17,7 @@ from edge.outputs import opcua_space as space
 from edge.outputs.opcua_nodes import Nodes
 from edge.outputs.opcua_states import VisionStates
 from edge.result import Inspection
-from edge.station.control import Control
+from edge.station.control import LONGEST_PART_ID, Control
 
 if TYPE_CHECKING:
     from edge.outputs.opcua import OpcuaOutput
@@ -152,6 +152,8 @@ class OpcuaServer(threading.Thread):
             raise ValueError("expected an empty RecipeId and ProductId: the bundle of the station is its only recipe")
         if parameters and len(parameters) > 1:
             raise ValueError("expected no Parameters, or the name of one camera")
+        if len(meas_id or "") > LONGEST_PART_ID:
+            raise ValueError(f"expected a MeasId of {LONGEST_PART_ID} characters at most")
         camera = parameters[0] if parameters else None
         return [self._states.start_single_job(meas_id or "", part_id or "", camera), NO_ERROR]
 

@@ -5,8 +5,10 @@ Looks at plain data, because everything that is wrong is to be said at once, bes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from edge.cameras.address import EXPECTED, URL_SCHEMES, identity, is_device, is_live, maker, redacted, url_scheme
 from edge.outputs.modbus import ANSWER_WITHIN_S
@@ -65,6 +67,19 @@ def _check_scheme(document: Document, place: Where, source: str) -> None:
         document.complain(place, f"{scheme}:// is not supported; expected {EXPECTED}")
     elif not source.partition("://")[2].strip("/"):
         document.complain(place, f"{scheme}:// and then nothing; expected an address such as {scheme}://camera/1")
+    elif not _has_host_and_port(source):
+        what = f"expected an address such as {scheme}://camera:8554/1, with a port of 1 to 65535 if any"
+        document.complain(place, f"{what}; got {document.shown(place)}")
+
+
+def _has_host_and_port(address: str) -> bool:
+    """Without the login, which may hold any character."""
+    authority = re.split(r"[/?#]", redacted(address).partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+    try:
+        parts = urlsplit(f"//{authority}")
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _check_only_live(document: Document, camera: Where, source: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge.setting import InspectorSetting
     from edge.station.master_parts import MasterParts
 
+LONGEST_PART_ID = 200  # characters
 StateName = Literal["armed", "paused", "fault"]
 
 
@@ -92,6 +93,8 @@ class Control:
 
         at_s: when the part was seen, on the clock of `time.monotonic`, where that was before now.
         """
+        if part_id is not None and len(part_id) > LONGEST_PART_ID:
+            raise ControlError(f"a part id of {len(part_id)} characters; expected {LONGEST_PART_ID} at most")
         with self._lock:
             now_s = monotonic()
             at_s = now_s if at_s is None else min(at_s, now_s)

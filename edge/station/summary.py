@@ -41,7 +41,8 @@ def _bundle(station: Station, bundle: Bundle) -> str:
 def _classes(station: Station, bundle: Bundle) -> str:
     path = station.classes or bundle.classes_path
     names = read_class_store(path, bundle.manifest.bundle_id, bundle.manifest.typing.descriptor_dim).names
-    return f"{', '.join(names) or 'none enrolled'} ({path})"
+    nothing = "none enrolled" if path.exists() else "none enrolled yet"
+    return f"{', '.join(names) or nothing} ({path})"
 
 
 def _camera(entry: CameraEntry) -> str:

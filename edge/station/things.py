@@ -17,14 +17,8 @@ from edge.manifest import graph_key
 from edge.notify import one_line
 from edge.pictures import PICTURE_SUFFIXES, iter_picture_paths
 from edge.station.combinations import PLACES, sources
+from edge.station.credential_files import check_credentials
 from edge.station.yaml_file import Document, Where
-
-RECEIVER_FILES: tuple[Where, ...] = (
-    *(("outputs", "mqtt", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
-    *(("outputs", "webhook", name) for name in ("secret_file", "ca_file")),
-    ("outputs", "http", "token_file"),
-    *(("outputs", "opcua", name) for name in ("password_file", "cert_file", "key_file")),
-)
 
 MAKER_PACKAGES = {"genicam": "harvesters", "basler": "pypylon"}
 # Output: the module it needs, and the extra that brings it.
@@ -46,7 +40,7 @@ def check_things(document: Document) -> None:
     for place, source in sources(document):
         _check_source(document, place, source)
     _check_outputs(document)
-    _check_receivers(document)
+    check_credentials(document)
     _check_packages(document)
 
 
@@ -86,8 +80,9 @@ def _check_classes(document: Document, bundle: Bundle | None) -> None:
     if path is None:
         return
     if not _is_there(path):
-        hint = "leave it out, or enrol a first class with 'oddkind enrol --classes'"
-        document.complain(place, f"no such file: {document.shown(place)}; {hint}")
+        if not _is_there(path.parent):  # else the first class that is enrolled makes the file
+            hint = "make the folder, or leave it out: 'oddkind enrol --classes' writes the file"
+            document.complain(place, f"no such file, nor its folder: {document.shown(place)}; {hint}")
     elif bundle:
         m = bundle.manifest
         try:
@@ -143,13 +138,6 @@ def _check_outputs(document: Document) -> None:
     path = document.path(clients)
     if path and not path.is_dir():
         document.complain(clients, f"no such folder: {document.shown(clients)}")
-
-
-def _check_receivers(document: Document) -> None:
-    for place in RECEIVER_FILES:
-        path = document.path(place)
-        if path and not path.is_file():
-            document.complain(place, f"no such file: {document.shown(place)}")
 
 
 def _check_packages(document: Document) -> None:

@@ -25,6 +25,7 @@ _SHOWN_CHARACTERS = 80
 # Of such a key not even a wrong value is shown.
 _SECRET_KEY = re.compile(r"(pas+w|pwd|secret|token|key$|credential)(?!.*_file$)", re.IGNORECASE)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")  # what "\\ud800" in quotes stands for
 _VARIABLE = re.compile(r"(\$?)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -143,6 +144,8 @@ def _forbidden(text: str) -> Iterator[Problem]:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         if isinstance(event, yaml.AliasEvent):
             yield Problem(line, column, text="'*' refers to another place; write the value out, or put it in quotes")
+        if isinstance(event, yaml.ScalarEvent) and (found := _HALF_A_CHARACTER.search(event.value)):
+            yield Problem(line, column, text=f"half a character, which no text may hold: U+{ord(found[0]):04X}")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         documents += isinstance(event, yaml.DocumentStartEvent)
         if depth > MAX_DEPTH:

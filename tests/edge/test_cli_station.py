@@ -88,8 +88,8 @@ def test_check_prints_a_line_a_problem_and_one_that_counts_them(folder: Path) ->
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         f"{path}:2: cameras[0].source: no such file or folder: gone",
-        f"{path}:3: threads: unknown key; allowed here: name, bundle, classes, runtime, cameras, always_type, "
-        "max_frames, outputs",
+        f"{path}:3: threads: unknown key; allowed here: name, bundle, classes, runtime, cameras, master_parts, "
+        "always_type, max_frames, outputs",
     ]
     assert result.stderr == f"oddkind: {path}: 2 problems\n"
 

@@ -69,6 +69,15 @@ def test_a_trigger_that_nobody_takes_is_refused_and_takes_no_number() -> None:
         control.trigger("cli")
 
 
+def test_a_part_id_without_end_is_refused_and_takes_no_number() -> None:
+    control, taken = Control(), []
+    control.take_triggers("left", taken.append)
+    with pytest.raises(ControlError, match="a part id of 201 characters; expected 200 at most"):
+        control.trigger("opcua", part_id="x" * 201)
+    assert taken == []
+    assert control.trigger("opcua", part_id="x" * 200).trigger_id == 1
+
+
 def test_triggers_of_many_threads_arrive_in_the_order_of_their_numbers() -> None:
     control, taken = Control(), []
     control.take_triggers("left", taken.append)

@@ -406,6 +406,10 @@ def test_what_a_job_cannot_honour_is_refused_with_a_reason(triggered: Line) -> N
         assert status == "BadInvalidArgument" and "its only recipe" in why
         assert (await refused(visitor, start, "", "", "", "", _strings("a", "b")))[0] == "BadInvalidArgument"
         assert (await refused(visitor, start, "", ""))[0] == "BadInvalidArgument"
+        status, why = await refused(visitor, start, "", "x" * 201, "", "", _strings())
+        assert status == "BadInvalidState" and "a part id of 201 characters" in why
+        status, why = await refused(visitor, start, "x" * 201, "", "", "", _strings())
+        assert status == "BadInvalidArgument" and "MeasId of 200" in why
         status, why = await refused(visitor, start, "", "", "", "", _strings("middle"))
         assert status == "BadInvalidState" and "no triggered camera is called 'middle'" in why
         line.control.pause("page")

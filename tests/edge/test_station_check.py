@@ -13,6 +13,7 @@ from typing import Annotated
 import pydantic
 import pytest
 import yaml
+from tls_files import make_certificate
 
 from edge.errors import StationError, UsageError
 from edge.manifest import read_manifest
@@ -60,7 +61,7 @@ BAD = """\
 name: 5
 bundel: bundle
 bundle: nowhere
-classes: gone.npz
+classes: gone/away.npz
 runtime:
   backend: tensorrt
   precision: 8
@@ -100,7 +101,7 @@ SAYS = """\
 1: name: expected 1 to 60 letters, digits
 2: bundel: unknown key; did you mean bundle? allowed here: name, bundle, classes, runtime, cameras
 3: bundle: no such folder: nowhere
-4: classes: no such file: gone.npz
+4: classes: no such file, nor its folder: gone/away.npz; make the folder, or leave it out
 6: runtime.backend: expected one of onnxruntime, openvino, auto; got 'tensorrt'
 7: runtime.precision: expected one of fp32, int8; got 8
 8: runtime.threads: expected a whole number, 0 to 1024; got -1
@@ -162,6 +163,16 @@ ALONE = {
     "a number as path": (LEAST.replace("bundle: bundle", "bundle: 7"), "1: bundle: expected a path; got 7"),
     "rotated stdout": (LEAST.replace("'-'", "'-', daily: true"), "3: outputs.records: max_mb, daily and keep are for"),
     "no address": (with_camera("source: rtsp://"), "2: cameras[0].source: rtsp:// and then nothing"),
+    "a port that is none": (
+        with_camera("source: 'rtsp://me:hunter2@camera:port/x'"),
+        "2: cameras[0].source: expected an address such as rtsp://camera:8554/1, with a port of 1 to 65535 if any; "
+        "got rtsp://me:***@camera:port/x",
+    ),
+    "a port too high": (with_camera("source: 'rtsp://camera:70000/x'"), "2: cameras[0].source: expected an address"),
+    "half an IPv6 address": (
+        with_camera("source: 'http://u:pw@[::1/x'"),
+        "2: cameras[0].source: expected an address such as http://camera:8554/1",
+    ),
     "empty source": (with_camera("source: ''"), "2: cameras[0].source: expected a camera number, /dev"),
     "name with a slash": (with_camera("source: 0, name: a/b"), "2: cameras[0].name: expected 1 to 60 letters"),
     "lost file": (with_camera("source: pictures, lost_after_s: 3"), "2: cameras[0].lost_after_s: is for live cameras"),
@@ -275,16 +286,11 @@ ALONE |= {
     ),
 }
 AROUND = {
-    "no folder of clients": (
-        LEAST.replace(
-            "{file: '-'}", "{file: '-'}, opcua: {cert_file: text.txt, key_file: text.txt, clients_folder: x}"
-        ),
-        "3: outputs.opcua.clients_folder: no such folder: x",
-        "",
-    ),
     "no key": (
-        LEAST.replace("{file: '-'}", "{file: '-'}, opcua: {cert_file: text.txt, key_file: gone.pem}"),
-        "3: outputs.opcua.key_file: no such file: gone.pem",
+        LEAST.replace(
+            "{file: '-'}", "{file: '-'}, mqtt: {host: a, password_file: gone.pem, username: b}, database: {file: d.db}"
+        ),
+        "3: outputs.mqtt.password_file: no such file: gone.pem",
         "",
     ),
     "no bundle": (LEAST.replace("bundle: bundle", "bundle: empty"), "1: bundle: ", "is not a bundle"),
@@ -325,6 +331,73 @@ def test_what_is_named_must_be_there(case: str, folder: Path) -> None:
     assert len(lines) == bool(start)
     assert "".join(lines).startswith(start)
     assert part in "".join(lines)
+    assert found(folder, content, look_around=False) == []
+
+
+@pytest.mark.parametrize("address", ["rtsp://[::1]:554/x", "rtsp://a:p/w@c:9/1", "http://c?pwd=1:2", "rtsp://a:[b@c/1"])
+def test_addresses_of_every_kind_are_taken(folder: Path, address: str) -> None:
+    assert found(folder, with_camera(f"source: '{address}'"), look_around=False) == []
+
+
+def test_classes_may_be_enrolled_later(folder: Path) -> None:
+    assert found(folder, LEAST + "classes: later.npz") == []
+    station = check_station(folder / "station.yaml").station
+    assert station
+    assert f"none enrolled yet ({folder / 'later.npz'})" in summary(station)
+
+
+OF_NO_USE = {
+    "empty token": ("http: {token_file: empty.txt}", "http.token_file", "expected a secret in its first line"),
+    "short token": ("http: {token_file: text.txt}", "http.token_file", "16 characters at least"),
+    "folder for a secret": ("webhook: {url: 'http://a', secret_file: empty}", "webhook.secret_file", "no such file"),
+    "empty secret": ("webhook: {url: 'http://a', secret_file: empty.txt}", "webhook.secret_file", "got nothing"),
+    "empty password": (
+        "mqtt: {host: a, username: b, password_file: empty.txt}",
+        "mqtt.password_file",
+        "got nothing",
+    ),
+    "no authority": ("webhook: {url: 'https://a', ca_file: text.txt}", "webhook.ca_file", "certificates in PEM cannot"),
+    "no authority of a broker": ("mqtt: {host: a, tls: true, ca_file: text.txt}", "mqtt.ca_file", "certificates in"),
+    "a key of another": (
+        "mqtt: {host: a, tls: true, cert_file: server.pem, key_file: text.txt}",
+        "mqtt.cert_file",
+        "server.pem and ",
+    ),
+    "no certificate": ("opcua: {cert_file: text.txt, key_file: server.key}", "opcua.cert_file", "not a certificate"),
+    "no key": ("opcua: {cert_file: server.pem, key_file: text.txt}", "opcua.key_file", "not a private key"),
+    "no folder of clients": (
+        "opcua: {cert_file: server.pem, key_file: server.key, clients_folder: x}",
+        "opcua.clients_folder",
+        "no such folder: x",
+    ),
+    "no client": (
+        "opcua: {cert_file: server.pem, key_file: server.key, clients_folder: right}",
+        "opcua.clients_folder",
+        "not a certificate",
+    ),
+    "all are fine": (
+        "http: {token_file: token}, opcua: {cert_file: server.pem, key_file: server.key, username: a, "
+        "password_file: text.txt}, mqtt: {host: a, username: b, password_file: text.txt, tls: true, "
+        "ca_file: server.pem, cert_file: server.pem, key_file: server.key}",
+        "",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OF_NO_USE)
+def test_secrets_and_certificates_are_read_as_the_outputs_read_them(case: str, folder: Path) -> None:
+    outputs, key, says = OF_NO_USE[case]
+    if "server" in outputs:
+        make_certificate(folder)
+    (folder / "empty.txt").touch()
+    (folder / "token").write_text("0123456789abcdef\n")
+    content = LEAST.replace("{file: '-'}", "{file: '-'}, database: {file: results.db}, " + outputs)
+    lines = found(folder, content)
+    assert len(lines) == bool(key), lines
+    assert "".join(lines).startswith(f"3: outputs.{key}: " if key else "")
+    assert says in "".join(lines)
+    assert "hello" not in "".join(lines)
     assert found(folder, content, look_around=False) == []
 
 

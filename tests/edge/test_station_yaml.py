@@ -51,6 +51,8 @@ WRONG = {
     "two documents": ("a: 1\n---\nb: 2", "2:1: a second document begins"),
     "deep": ("[" * 5000, "1:21: nested more than 20 deep"),
     "control character": ("a: 1\nb: \x01", "2: a character that YAML does not allow: U+0001"),
+    "half a character": ('a: 1\nb: "\\ud800"', "2:4: half a character, which no text may hold: U+D800"),
+    "half a character as key": ('"\\udfff": 1', "1:1: half a character, which no text may hold: U+DFFF"),
     "foreign tag": ("\na: !!python/object:os.system x", "2: a: cannot be read as a value"),
     "tag of nobody": ("a: !hunter2!x 1", "1:4: not YAML: '!' begins a tag; put text that begins with it in quotes"),
     "no such date": ("a: 2026-13-45", "1: a: cannot be read as a value; put it in quotes if it is text"),
