@@ -137,7 +137,8 @@ def test_commands_arm_pause_and_trigger_and_are_answered(path: Path, broker: Mos
 @pytest.mark.parametrize("topic", ["oddkind/status", "oddkind/record", "oddkind/command"])
 def test_who_may_command_does_not_speak_for_the_station(path: Path, broker: Mosquitto, topic: str) -> None:
     control = Control()
-    with Subscriber(broker) as reader, station(path, broker, control=control, commands=True):
+    both = Subscriber(broker), Subscriber(broker, "mes")
+    with both[0] as reader, both[1] as mes, station(path, broker, control=control, commands=True):
         wait_for(lambda: states_in(reader) == ["online"], timeout_s=30)
         reader.publish("oddkind/command", '{"command": "pause"}', response_topic=topic)
         wait_for(lambda: reader.on("/answer"), timeout_s=30)
@@ -147,8 +148,8 @@ def test_who_may_command_does_not_speak_for_the_station(path: Path, broker: Mosq
         )
         assert control.is_armed
         reader.publish("oddkind/command", '{"command": "pause"}', response_topic="mes/answers")
-        wait_for(lambda: reader.on("mes/answers"), timeout_s=30)
-    assert json.loads(reader.on("mes/answers")[0].payload)["state"] == "paused"
+        wait_for(lambda: mes.on("mes/answers"), timeout_s=30)
+    assert json.loads(mes.on("mes/answers")[0].payload)["state"] == "paused"
 
 
 def test_a_retained_command_is_not_obeyed_and_without_leave_none_is(path: Path, broker: Mosquitto) -> None:
