@@ -205,7 +205,7 @@ def prometheus_folder(folder: Path, port: int) -> Path:
     for name in ("prometheus.yml", "alerts.yml"):
         text = (COMPOSE / name).read_text().replace("/etc/prometheus", str(folder))
         (folder / name).write_text(text.replace("station:8080", f"127.0.0.1:{port}").replace("15s", "1s"))
-    (folder / "http.token").write_text("a word of some length\n")
+    (folder / "http.token").write_text("a-word-of-some-length\n")
     return folder / "prometheus.yml"
 
 
@@ -234,7 +234,7 @@ def test_prometheus_reads_a_station_with_its_token(tmp_path: Path) -> None:
         try:
             wait_for(lambda: value('up{job="oddkind"}') == "1", timeout_s=30)
             assert value('oddkind_inspections_total{verdict="defect"}') == "1"
-            (tmp_path / "http.token").write_text("another word than that\n")
+            (tmp_path / "http.token").write_text("another-word-than-that\n")
             wait_for(lambda: value('up{job="oddkind"}') == "0", timeout_s=30)
         finally:
             server.kill()
