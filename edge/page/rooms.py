@@ -41,6 +41,7 @@ class Rooms:
             "version": __version__,
             "stale_after_s": self.stale_after_s,
             "triggered": self.control.takes_triggers,
+            "sporadic": sorted(self.control.sporadic),
             "master_parts": self.control.master_parts.report() if self.control.master_parts else [],
             "can_enrol": self.enrolment is not None,
             "undo": self.enrolment.undoable if self.enrolment else None,

@@ -58,10 +58,11 @@ function verdictOf(one, since) {
   const { verdict, defect_class, error } = one.last;
   if (verdict === "no_verdict") return { kind: "none", word: "NO VERDICT", why: error };
   const isIdle = one.age_s + since > state.stale_after_s;
-  if (isIdle && !state.triggered.includes(one.name)) {
+  const isSporadic = state.sporadic.includes(one.name) || state.triggered.includes(one.name);
+  if (isIdle && !isSporadic) {
     return { kind: "none", word: "NO VERDICT", why: `no part for ${Math.floor(one.age_s + since)} s; the last was ${verdict}` };
   }
-  return { kind: verdict, word: verdict.toUpperCase(), name: verdict === "defect" ? defect_class || "" : "", why: isIdle ? "waiting for the next trigger" : "" };
+  return { kind: verdict, word: verdict.toUpperCase(), name: verdict === "defect" ? defect_class || "" : "", why: isIdle ? "waiting for the next part" : "" };
 }
 
 function tick() {
