@@ -141,10 +141,7 @@ def summary(samples: list[dict[str, float]], records: list[dict[str, Any]], rece
         "rss_slope_kib_per_h": round(slope_kib_per_h(warm), 1),
         "rss_slope_second_half_kib_per_h": round(slope_kib_per_h(warm[len(warm) // 2 :]), 1),
         "cpu_share_of_one_core": round((warm[-1]["cpu_s"] - warm[0]["cpu_s"]) / max(span_s, 1e-9), 3),
-        **{
-            name: [int(min(s[name] for s in warm)), int(max(s[name] for s in warm))]
-            for name in ("threads", "files", "sockets")
-        },
+        **{name: _range(s[name] for s in warm) for name in ("threads", "files", "sockets")},
         "load_average": round(os.getloadavg()[2], 2),
     }
 
