@@ -188,7 +188,8 @@ def test_every_trigger_has_one_record_in_order_and_in_time(
     with capsys.disabled():
         print(
             f"\n{TRIGGERS} triggers in {took_s:.0f} s; trigger to verdict p50 {p50:.0f} ms, p99 {p99:.0f}, "
-            f"most {most:.0f} of {DEADLINE_S * 1e3:.0f}; to any record at most {answered:.0f} ms; {dict(reasons)}"
+            f"most {most:.0f} of {DEADLINE_S * 1e3:.0f}; to any record at most {answered:.0f} ms; {dict(reasons)}; "
+            f"no_verdict without a fault of ours: {unexplained}"
         )
     assert len(unexplained) <= TRIGGERS / 500, unexplained  # a busy machine may miss a deadline by itself, and says so
     assert {records[number - 1]["verdict"] for number in line.in_the_dark} == {"no_verdict"}
